@@ -1,0 +1,163 @@
+//! Fingerprints: whether two requests under one key are the same request.
+
+use std::fmt;
+
+use crate::key::{KeyEncoder, KeyPart, write_hex};
+
+/// 32-byte digest of a request, compared whenever a key is seen again.
+///
+/// Frozen within a major version, like [`StorageKey`](crate::StorageKey).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; 32]);
+
+impl Fingerprint {
+    /// A digest of any value, for functions and tests.
+    pub fn of(part: &dyn KeyPart) -> Self {
+        let mut encoder = KeyEncoder::new(b'V');
+        part.encode(&mut encoder);
+        Self(encoder.digest(None, &[]))
+    }
+
+    /// A fingerprint from the 32 bytes that a store kept.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(f, &self.0)
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Fingerprint(")?;
+        write_hex(f, &self.0[..4])?;
+        f.write_str(")")
+    }
+}
+
+/// The parts of a request that its fingerprint is made of.
+#[derive(Debug)]
+pub(crate) struct RequestDigest<'a, C> {
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
+    pub(crate) content: Content<'a>,
+    /// The values of the credential headers in the configured order; `None` where a scope says whose
+    /// key it is.
+    pub(crate) credentials: Option<C>,
+}
+
+/// What stands for the payload.
+pub(crate) enum Content<'a> {
+    /// Query and raw body.
+    Raw { query: Option<&'a str>, body: &'a [u8] },
+    /// The value of `fingerprint = …`, which replaces both.
+    Expression(&'a [u8; 32]),
+}
+
+impl fmt::Debug for Content<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Raw { .. } => "Raw",
+            Self::Expression(_) => "Expression",
+        })
+    }
+}
+
+impl<'a, C: Iterator<Item = (&'a str, &'a [u8])>> RequestDigest<'a, C> {
+    pub(crate) fn fingerprint(self, secret: Option<&[u8; 32]>) -> Fingerprint {
+        let mut encoder = KeyEncoder::new(b'F');
+        encoder.text(self.method);
+        encoder.text(self.path);
+        match self.credentials {
+            None => encoder.absent(),
+            Some(values) => {
+                for (name, value) in values {
+                    encoder.text(name);
+                    encoder.bytes(value);
+                }
+                encoder.list(0);
+            }
+        }
+        let tail = match self.content {
+            Content::Expression(digest) => {
+                encoder.bytes(digest);
+                &[]
+            }
+            Content::Raw { query, body } => {
+                query.encode(&mut encoder);
+                encoder.length(body.len());
+                body
+            }
+        };
+        Fingerprint(encoder.digest(secret, tail))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Credentials = [(&'static str, &'static [u8]); 1];
+
+    fn fingerprint(query: Option<&str>, body: &[u8], credentials: Option<Credentials>) -> String {
+        RequestDigest {
+            method: "POST",
+            path: "/accounts/1/deposit",
+            content: Content::Raw { query, body },
+            credentials: credentials.map(IntoIterator::into_iter),
+        }
+        .fingerprint(None)
+        .to_string()
+    }
+
+    #[test]
+    fn every_part_of_a_request_counts() {
+        let all = [
+            fingerprint(None, b"", None),
+            fingerprint(Some(""), b"", None),
+            fingerprint(Some("a"), b"", None),
+            fingerprint(None, b"a", None),
+            fingerprint(None, b"", Some([("authorization", b"a")])),
+            fingerprint(None, b"", Some([("authorization", b"b")])),
+            fingerprint(None, b"", Some([("cookie", b"a")])),
+        ];
+        for (at, one) in all.iter().enumerate() {
+            assert!(all.iter().skip(at + 1).all(|other| other != one), "{at}");
+        }
+    }
+
+    /// CASES 24: bodies of every size have a digest of their own, and the same one each time.
+    #[test]
+    fn bodies_of_every_size_digest_by_content() {
+        for len in [1, 64, 900, 1024, 1025, 65_536, 3_000_000] {
+            let body = vec![b'x'; len];
+            let mut other = body.clone();
+            other[len / 2] = b'y';
+            assert_eq!(fingerprint(None, &body, None), fingerprint(None, &body, None));
+            assert_ne!(fingerprint(None, &body, None), fingerprint(None, &other, None));
+            assert_ne!(fingerprint(None, &body, None), fingerprint(None, b"", None));
+        }
+    }
+
+    /// CASES 55: an upgrade must not change how fingerprints are derived.
+    #[test]
+    fn golden_vectors_of_fingerprints() {
+        assert_eq!(fingerprint(Some("q=1"), b"{}", None), GOLDEN[0]);
+        assert_eq!(fingerprint(None, b"", Some([("authorization", b"Bearer x")])), GOLDEN[1]);
+        assert_eq!(Fingerprint::of(&("a", 1)).to_string(), GOLDEN[2]);
+    }
+
+    const GOLDEN: [&str; 3] = [
+        "594c4584d9bfc91bd3f35c8edaf518feb054d0b495fa71148cf95c548d89f49c",
+        "e9a93577550918fd15026f47b15446d4054a629faa926aab9dafd8135064b817",
+        "2d4b9ef6376b78dea18999f54ed332d2bc5b0fb17ee44f8e116936ab48a407df",
+    ];
+}

@@ -1,0 +1,450 @@
+//! Storage keys: what a client's idempotency key becomes before a store sees it.
+//!
+//! The derivation is frozen within a major version: it starts with a version byte, and golden
+//! vectors in the tests hold it still. An upgrade that changed it would run open retries again.
+
+use std::{borrow::Cow, fmt, rc::Rc, sync::Arc};
+
+use bytes::Bytes;
+
+/// First byte of everything that is hashed. Raising it forgets every key in every store.
+const DERIVATION_VERSION: u8 = 1;
+
+/// Inputs up to this size are hashed in one call; beyond, the tail is streamed uncopied.
+const ONE_SHOT: usize = 1024;
+
+/// The 32-byte name under which a store keeps one logical operation.
+///
+/// A keyed or plain BLAKE3 hash of scope, operation and idempotency key, each length-prefixed, so
+/// that keys which differ only in how their parts are split never meet. The client's own key cannot
+/// be read back from it.
+///
+/// ```
+/// use idempotent_runtime::StorageKey;
+///
+/// let one = StorageKey::derive(None, Some(&"user-1"), "POST /payments", &"abc");
+/// let two = StorageKey::derive(None, Some(&"user-2"), "POST /payments", &"abc");
+/// assert_ne!(one, two);
+/// assert_eq!(one.to_string().len(), 64);
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StorageKey([u8; 32]);
+
+impl StorageKey {
+    /// Hashes `scope`, `operation` and `key`. With `secret` the hash is keyed, and nobody who reads
+    /// the store can test guesses of a key without it.
+    pub fn derive(
+        secret: Option<&[u8; 32]>,
+        scope: Option<&dyn KeyPart>,
+        operation: &str,
+        key: &dyn KeyPart,
+    ) -> Self {
+        let mut encoder = KeyEncoder::new(b'K');
+        match scope {
+            Some(scope) if !scope.is_absent() => scope.encode(&mut encoder),
+            _ => encoder.absent(),
+        }
+        encoder.text(operation);
+        key.encode(&mut encoder);
+        Self(encoder.digest(secret, &[]))
+    }
+
+    /// A key from the 32 bytes that a store kept.
+    pub const fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 32 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+
+    /// The first 8 hex digits, which is all that logs show of a key.
+    pub fn short(&self) -> ShortKey {
+        ShortKey([self.0[0], self.0[1], self.0[2], self.0[3]])
+    }
+}
+
+impl fmt::Display for StorageKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(f, &self.0)
+    }
+}
+
+impl fmt::Debug for StorageKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StorageKey({})", self.short())
+    }
+}
+
+/// The first 8 hex digits of a [`StorageKey`], for logs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ShortKey([u8; 4]);
+
+impl fmt::Display for ShortKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(f, &self.0)
+    }
+}
+
+pub(crate) fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
+    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+}
+
+/// What can stand in `key = …`, `scope = …` and `fingerprint = …`.
+///
+/// Implemented for integers, `bool`, `char`, strings, bytes, `Option`, tuples, slices, references
+/// and smart pointers of these, and for `uuid::Uuid` with the feature `uuid`. Not for floats and
+/// maps, which have no stable form. Integers of every width encode alike, `Some(x)` encodes as `x`,
+/// so widening a type or making a scope mandatory forgets no key.
+///
+/// A newtype hands its content on:
+///
+/// ```
+/// use idempotent_runtime::{KeyEncoder, KeyPart};
+///
+/// struct UserId(u64);
+///
+/// impl KeyPart for UserId {
+///     fn encode(&self, encoder: &mut KeyEncoder) {
+///         self.0.encode(encoder);
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be part of an idempotency key",
+    label = "no stable form to hash",
+    note = "use integers, `bool`, strings, bytes, `Uuid` (feature `uuid`), `Option`, tuples or slices of these",
+    note = "for a type of your own: `impl KeyPart` and hand its content on"
+)]
+pub trait KeyPart {
+    /// Writes a self-delimiting form of `self`.
+    fn encode(&self, encoder: &mut KeyEncoder);
+
+    /// Whether this is a missing value, like `None`.
+    fn is_absent(&self) -> bool {
+        false
+    }
+
+    /// Writes a slice of `Self`; only `u8` differs from the default.
+    #[doc(hidden)]
+    fn encode_slice(slice: &[Self], encoder: &mut KeyEncoder)
+    where
+        Self: Sized,
+    {
+        encoder.list(slice.len());
+        slice.iter().for_each(|item| item.encode(encoder));
+    }
+}
+
+/// Collects the parts of a key in a self-delimiting form: a tag byte for each, and a length before
+/// everything that has one.
+#[derive(Debug)]
+pub struct KeyEncoder {
+    bytes: Vec<u8>,
+    has_content: bool,
+}
+
+impl KeyEncoder {
+    pub(crate) fn new(domain: u8) -> Self {
+        let mut bytes = Vec::with_capacity(512);
+        bytes.extend([DERIVATION_VERSION, domain]);
+        Self { bytes, has_content: false }
+    }
+
+    /// Whether anything but absent values and empty strings was written.
+    pub(crate) fn has_content(&self) -> bool {
+        self.has_content
+    }
+
+    /// Writes a missing value.
+    pub fn absent(&mut self) {
+        self.bytes.push(b'-');
+    }
+
+    /// Writes a string.
+    pub fn text(&mut self, text: &str) {
+        self.prefixed(b's', text.as_bytes());
+    }
+
+    /// Writes bytes.
+    pub fn bytes(&mut self, bytes: &[u8]) {
+        self.prefixed(b'b', bytes);
+    }
+
+    /// Writes the head of a list or tuple whose `len` items follow.
+    pub fn list(&mut self, len: usize) {
+        self.bytes.push(b'l');
+        self.length(len);
+    }
+
+    fn integer(&mut self, negative: bool, magnitude: u128) {
+        self.has_content = true;
+        self.bytes.push(if negative { b'n' } else { b'p' });
+        self.bytes.extend(magnitude.to_le_bytes());
+    }
+
+    fn prefixed(&mut self, tag: u8, content: &[u8]) {
+        self.has_content |= !content.is_empty();
+        self.bytes.push(tag);
+        self.length(content.len());
+        self.bytes.extend_from_slice(content);
+    }
+
+    pub(crate) fn length(&mut self, len: usize) {
+        self.bytes.extend((len as u64).to_le_bytes());
+    }
+
+    /// Hashes what was written, followed by `tail`.
+    pub(crate) fn digest(mut self, secret: Option<&[u8; 32]>, tail: &[u8]) -> [u8; 32] {
+        if self.bytes.len() + tail.len() <= ONE_SHOT {
+            self.bytes.extend_from_slice(tail);
+            return match secret {
+                Some(secret) => blake3::keyed_hash(secret, &self.bytes).into(),
+                None => blake3::hash(&self.bytes).into(),
+            };
+        }
+        let mut hasher = secret.map_or_else(blake3::Hasher::new, blake3::Hasher::new_keyed);
+        hasher.update(&self.bytes).update(tail);
+        hasher.finalize().into()
+    }
+}
+
+macro_rules! integers {
+    ($($unsigned:ty, $signed:ty);*) => {$(
+        impl KeyPart for $unsigned {
+            fn encode(&self, encoder: &mut KeyEncoder) {
+                #[allow(clippy::cast_lossless)]
+                encoder.integer(false, *self as u128);
+            }
+        }
+        impl KeyPart for $signed {
+            fn encode(&self, encoder: &mut KeyEncoder) {
+                #[allow(clippy::cast_lossless)]
+                encoder.integer(*self < 0, self.unsigned_abs() as u128);
+            }
+        }
+    )*};
+}
+integers!(u16, i16; u32, i32; u64, i64; u128, i128; usize, isize);
+
+impl KeyPart for u8 {
+    fn encode(&self, encoder: &mut KeyEncoder) {
+        encoder.integer(false, u128::from(*self));
+    }
+
+    fn encode_slice(slice: &[Self], encoder: &mut KeyEncoder) {
+        encoder.bytes(slice);
+    }
+}
+
+impl KeyPart for i8 {
+    fn encode(&self, encoder: &mut KeyEncoder) {
+        encoder.integer(*self < 0, u128::from(self.unsigned_abs()));
+    }
+}
+
+impl KeyPart for bool {
+    fn encode(&self, encoder: &mut KeyEncoder) {
+        encoder.has_content = true;
+        encoder.bytes.push(if *self { b't' } else { b'f' });
+    }
+}
+
+impl KeyPart for char {
+    fn encode(&self, encoder: &mut KeyEncoder) {
+        encoder.text(self.encode_utf8(&mut [0; 4]));
+    }
+}
+
+impl KeyPart for str {
+    fn encode(&self, encoder: &mut KeyEncoder) {
+        encoder.text(self);
+    }
+}
+
+impl KeyPart for String {
+    fn encode(&self, encoder: &mut KeyEncoder) {
+        encoder.text(self);
+    }
+}
+
+impl KeyPart for Bytes {
+    fn encode(&self, encoder: &mut KeyEncoder) {
+        encoder.bytes(self);
+    }
+}
+
+#[cfg(feature = "uuid")]
+#[cfg_attr(docsrs, doc(cfg(feature = "uuid")))]
+impl KeyPart for uuid::Uuid {
+    fn encode(&self, encoder: &mut KeyEncoder) {
+        encoder.bytes(self.as_bytes());
+    }
+}
+
+impl<T: KeyPart> KeyPart for Option<T> {
+    fn encode(&self, encoder: &mut KeyEncoder) {
+        match self {
+            Some(part) => part.encode(encoder),
+            None => encoder.absent(),
+        }
+    }
+
+    fn is_absent(&self) -> bool {
+        self.as_ref().is_none_or(KeyPart::is_absent)
+    }
+}
+
+impl<T: KeyPart> KeyPart for [T] {
+    fn encode(&self, encoder: &mut KeyEncoder) {
+        T::encode_slice(self, encoder);
+    }
+}
+
+impl<T: KeyPart, const N: usize> KeyPart for [T; N] {
+    fn encode(&self, encoder: &mut KeyEncoder) {
+        T::encode_slice(self, encoder);
+    }
+}
+
+impl<T: KeyPart> KeyPart for Vec<T> {
+    fn encode(&self, encoder: &mut KeyEncoder) {
+        T::encode_slice(self, encoder);
+    }
+}
+
+macro_rules! pointers {
+    ($($(#[$attr:meta])* $pointer:ty),*) => {$(
+        $(#[$attr])*
+        impl<T: KeyPart + ?Sized> KeyPart for $pointer {
+            fn encode(&self, encoder: &mut KeyEncoder) {
+                (**self).encode(encoder);
+            }
+
+            fn is_absent(&self) -> bool {
+                (**self).is_absent()
+            }
+        }
+    )*};
+}
+pointers!(&T, &mut T, Box<T>, Arc<T>, Rc<T>);
+
+impl<T: KeyPart + ToOwned + ?Sized> KeyPart for Cow<'_, T> {
+    fn encode(&self, encoder: &mut KeyEncoder) {
+        (**self).encode(encoder);
+    }
+
+    fn is_absent(&self) -> bool {
+        (**self).is_absent()
+    }
+}
+
+macro_rules! tuples {
+    ($(($len:literal: $($name:ident),+)),+ $(,)?) => {$(
+        impl<$($name: KeyPart),+> KeyPart for ($($name,)+) {
+            #[allow(non_snake_case)]
+            fn encode(&self, encoder: &mut KeyEncoder) {
+                let ($($name,)+) = self;
+                encoder.list($len);
+                $($name.encode(encoder);)+
+            }
+        }
+    )+};
+}
+tuples!(
+    (1: A),
+    (2: A, B),
+    (3: A, B, C),
+    (4: A, B, C, D),
+    (5: A, B, C, D, E),
+    (6: A, B, C, D, E, F),
+    (7: A, B, C, D, E, F, G),
+    (8: A, B, C, D, E, F, G, H),
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(part: &dyn KeyPart) -> StorageKey {
+        StorageKey::derive(None, None, "POST /payments", part)
+    }
+
+    /// CASES 26: keys that differ only in how their parts are split never meet.
+    #[test]
+    fn keys_that_differ_only_in_their_split_are_different() {
+        assert_ne!(key(&("a", "bc")), key(&("ab", "c")));
+        assert_ne!(key(&("a", ("b", "c"))), key(&(("a", "b"), "c")));
+        assert_ne!(key(&vec!["a", "b"]), key(&"ab"));
+        let split = |scope: &str, operation: &str, key: &str| {
+            StorageKey::derive(None, Some(&scope), operation, &key)
+        };
+        assert_ne!(split("a", "b", "cd"), split("a", "bc", "d"));
+        assert_ne!(split("ab", "c", "d"), split("a", "bc", "d"));
+    }
+
+    #[test]
+    fn a_scope_that_is_none_is_no_scope_and_some_is_its_content() {
+        let derive = |scope: Option<&dyn KeyPart>| StorageKey::derive(None, scope, "op", &"key");
+        assert_eq!(derive(None), derive(Some(&None::<u64>)));
+        assert_eq!(derive(Some(&7_u64)), derive(Some(&Some(7_i32))));
+        assert_ne!(derive(None), derive(Some(&"")));
+    }
+
+    #[test]
+    fn strings_bytes_numbers_and_bools_never_collide() {
+        let keys = [
+            key(&"1"),
+            key(&1_u8),
+            key(&b"1"),
+            key(&true),
+            key(&-1_i8),
+            key(&None::<u8>),
+            key(&""),
+            key(&("1",)),
+        ];
+        for (at, one) in keys.iter().enumerate() {
+            assert!(keys.iter().skip(at + 1).all(|other| other != one));
+        }
+        assert_eq!(key(&i128::from(u64::MAX)), key(&u64::MAX));
+        assert_eq!(key(&[1_u8, 2]), key(&Bytes::from_static(&[1, 2])));
+    }
+
+    #[test]
+    fn one_shot_and_streamed_digests_agree() {
+        for len in [0, 1, ONE_SHOT - 3, ONE_SHOT - 2, ONE_SHOT, 5 * ONE_SHOT] {
+            let tail = vec![7_u8; len];
+            let encoder = || {
+                let mut encoder = KeyEncoder::new(b'F');
+                encoder.text("head");
+                encoder
+            };
+            let mut whole = encoder().bytes;
+            whole.extend(&tail);
+            assert_eq!(encoder().digest(None, &tail), *blake3::hash(&whole).as_bytes());
+        }
+    }
+
+    /// CASES 55: an upgrade must not change how keys are derived.
+    #[test]
+    fn golden_vectors_of_storage_keys() {
+        let secret = [7; 32];
+        let vectors: [(StorageKey, &str); 4] = [
+            (StorageKey::derive(None, None, "POST /payments", &"abc"), GOLDEN[0]),
+            (StorageKey::derive(None, Some(&"user-1"), "POST /payments", &"abc"), GOLDEN[1]),
+            (StorageKey::derive(Some(&secret), Some(&7_u32), "op", &("a", -1_i64)), GOLDEN[2]),
+            (StorageKey::derive(None, Some(&(true, None::<u8>)), "op", &b"\0\xff"), GOLDEN[3]),
+        ];
+        for (key, golden) in vectors {
+            assert_eq!(key.to_string(), golden);
+        }
+    }
+
+    const GOLDEN: [&str; 4] = [
+        "e0c48ce38df5fbc0aa17888234300dcae9b331b3d0f592b1e6e1541ed99ade7c",
+        "f69191eecfdd1e2e5c515a6b7eac2e56bcec2b98da31d9fbce9588992b730f2f",
+        "872729038da0c52473d7c3bf9708d3c57b3e0bf105ae5752845b31d2b15040bf",
+        "b71bca009745b237d5eb9c4db464ea40de74d535b5da376317afe3042445b24d",
+    ];
+}

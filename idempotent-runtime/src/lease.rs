@@ -1,0 +1,102 @@
+//! Leases: the exclusive right to execute, for a bounded time.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use bytes::Bytes;
+
+use crate::key::{StorageKey, write_hex};
+
+/// Random id of one acquisition, drawn by the engine before it asks the store.
+///
+/// A store that has granted this id grants it again, so an `acquire` whose answer was lost can be
+/// repeated.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LeaseId([u8; 16]);
+
+impl LeaseId {
+    /// A new random id.
+    pub fn random() -> Self {
+        Self(rand::random())
+    }
+
+    /// An id from the 16 bytes that a store kept.
+    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The 16 bytes.
+    pub const fn as_bytes(&self) -> &[u8; 16] {
+        &self.0
+    }
+}
+
+impl fmt::Display for LeaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_hex(f, &self.0)
+    }
+}
+
+impl fmt::Debug for LeaseId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LeaseId({self})")
+    }
+}
+
+/// Number that strictly grows with each lease granted for a storage key.
+///
+/// Pass it to whatever you write to: a writer with a smaller token than the last one seen is a
+/// process that was paused and has lost its lease. Stores draw it as `max(previous + 1, clock in
+/// microseconds)`, so that it grows across forgotten keys, retention and failover too.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct FencingToken(u64);
+
+impl FencingToken {
+    /// A token from the number that a store kept.
+    pub const fn from_u64(token: u64) -> Self {
+        Self(token)
+    }
+
+    /// The number.
+    pub const fn as_u64(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for FencingToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// The durable results of the steps of a handler, by name.
+pub type Steps = BTreeMap<String, Bytes>;
+
+/// A lease that a store granted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Lease {
+    /// What is leased.
+    pub key: StorageKey,
+    /// Which acquisition holds it.
+    pub id: LeaseId,
+    /// Compared together with the id in every later step.
+    pub token: FencingToken,
+    /// Which execution of the operation this is: 1, 2, …
+    pub attempt: u32,
+    /// What earlier attempts saved.
+    pub steps: Arc<Steps>,
+}
+
+impl Lease {
+    /// A lease as a store grants it, without steps.
+    pub fn new(key: StorageKey, id: LeaseId, token: FencingToken, attempt: u32) -> Self {
+        Self { key, id, token, attempt, steps: Arc::default() }
+    }
+
+    /// The same lease with the steps that earlier attempts saved.
+    #[must_use]
+    pub fn with_steps(mut self, steps: Arc<Steps>) -> Self {
+        self.steps = steps;
+        self
+    }
+}
