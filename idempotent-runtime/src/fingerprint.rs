@@ -12,7 +12,7 @@ pub struct Fingerprint([u8; 32]);
 
 impl Fingerprint {
     /// A digest of any value, for functions and tests.
-    pub fn of(part: &dyn KeyPart) -> Self {
+    pub fn of<K: KeyPart + ?Sized>(part: &K) -> Self {
         let mut encoder = KeyEncoder::new(b'V');
         part.encode(&mut encoder);
         Self(encoder.digest(None, &[]))

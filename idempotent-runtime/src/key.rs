@@ -39,14 +39,14 @@ impl StorageKey {
         operation: &str,
         key: &dyn KeyPart,
     ) -> Self {
-        let mut encoder = KeyEncoder::new(b'K');
+        let mut encoder = KeyEncoder::storage_key();
         match scope {
             Some(scope) if !scope.is_absent() => scope.encode(&mut encoder),
             _ => encoder.absent(),
         }
         encoder.text(operation);
         key.encode(&mut encoder);
-        Self(encoder.digest(secret, &[]))
+        encoder.into_storage_key(secret)
     }
 
     /// A key from the 32 bytes that a store kept.
@@ -152,7 +152,23 @@ impl KeyEncoder {
         Self { bytes, has_content: false }
     }
 
+    /// Begins a storage key: scope, operation and key follow.
+    pub(crate) fn storage_key() -> Self {
+        Self::new(b'K')
+    }
+
+    pub(crate) fn into_storage_key(self, secret: Option<&[u8; 32]>) -> StorageKey {
+        StorageKey(self.digest(secret, &[]))
+    }
+
+    /// Makes [`has_content`](Self::has_content) speak of what follows only.
+    #[cfg(feature = "axum")]
+    pub(crate) fn expect_content(&mut self) {
+        self.has_content = false;
+    }
+
     /// Whether anything but absent values and empty strings was written.
+    #[cfg(feature = "axum")]
     pub(crate) fn has_content(&self) -> bool {
         self.has_content
     }

@@ -1,6 +1,10 @@
 //! Leases: the exclusive right to execute, for a bounded time.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{Arc, LazyLock},
+};
 
 use bytes::Bytes;
 
@@ -90,7 +94,8 @@ pub struct Lease {
 impl Lease {
     /// A lease as a store grants it, without steps.
     pub fn new(key: StorageKey, id: LeaseId, token: FencingToken, attempt: u32) -> Self {
-        Self { key, id, token, attempt, steps: Arc::default() }
+        static NONE: LazyLock<Arc<Steps>> = LazyLock::new(Arc::default);
+        Self { key, id, token, attempt, steps: Arc::clone(&NONE) }
     }
 
     /// The same lease with the steps that earlier attempts saved.

@@ -43,6 +43,11 @@ impl Record {
         &self.0.body
     }
 
+    /// Whether the operation ran but its answer cannot be given again.
+    pub fn is_tombstone(&self) -> bool {
+        matches!(self.0.metadata, Metadata::Tombstone { .. })
+    }
+
     /// How many bytes of content the record holds: body, header names and values.
     pub fn content_len(&self) -> usize {
         let fields = match self.metadata() {

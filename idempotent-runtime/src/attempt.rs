@@ -1,0 +1,120 @@
+//! What a handler can ask about its own execution.
+
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+};
+
+use crate::{
+    heartbeat::LeaseWatch,
+    key::{KeyEncoder, StorageKey},
+    lease::{FencingToken, Lease},
+};
+
+/// The execution that a handler is in: an extractor.
+///
+/// ```
+/// # #[cfg(all(feature = "axum", feature = "macros"))] mod example {
+/// use idempotent_runtime::{Attempt, idempotent};
+///
+/// #[idempotent(key = header("Idempotency-Key"))]
+/// async fn charge(attempt: Attempt) -> String {
+///     // Stable across attempts: the payment provider deduplicates by it.
+///     let downstream = attempt.downstream_key("stripe");
+///     format!("attempt {} with {downstream}", attempt.number())
+/// }
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Attempt(AttemptSlot);
+
+/// Where the engine writes what it was granted, after the extractors ran.
+#[derive(Clone, Default)]
+pub(crate) struct AttemptSlot(Arc<OnceLock<Granted>>);
+
+/// What the engine knows when the handler begins.
+pub(crate) struct Granted {
+    key: StorageKey,
+    lease: Option<(FencingToken, u32, Arc<LeaseWatch>)>,
+}
+
+impl Granted {
+    pub(crate) fn new(lease: &Lease, watch: &Arc<LeaseWatch>) -> Self {
+        Self { key: lease.key, lease: Some((lease.token, lease.attempt, Arc::clone(watch))) }
+    }
+
+    /// For a handler that runs although the store could not be asked.
+    pub(crate) fn unguarded(key: StorageKey) -> Self {
+        Self { key, lease: None }
+    }
+}
+
+impl AttemptSlot {
+    pub(crate) fn grant(&self, granted: Granted) {
+        // One slot belongs to one request, which is granted at most once.
+        let _ = self.0.set(granted);
+    }
+}
+
+impl Attempt {
+    pub(crate) fn new(slot: AttemptSlot) -> Self {
+        Self(slot)
+    }
+
+    fn lease(&self) -> Option<&(FencingToken, u32, Arc<LeaseWatch>)> {
+        self.0.0.get()?.lease.as_ref()
+    }
+
+    /// Which execution of the operation this is: 1, 2, … Counts leases, so a lease that was granted
+    /// and lost before its handler began counts too.
+    pub fn number(&self) -> u32 {
+        self.lease().map_or(1, |(_, number, _)| *number)
+    }
+
+    /// Whether an earlier attempt may have had some of its effects.
+    pub fn is_recovery(&self) -> bool {
+        self.number() > 1
+    }
+
+    /// Whether a lease protects this execution. It does not where a missing key is `optional`, where
+    /// `on_store_error = bypass` let the handler run, or outside of `#[idempotent]`.
+    pub fn is_guarded(&self) -> bool {
+        self.lease().is_some()
+    }
+
+    /// The token to pass on to what the handler writes to; `None` where nothing is guarded.
+    pub fn fencing_token(&self) -> Option<FencingToken> {
+        self.lease().map(|(token, ..)| *token)
+    }
+
+    /// Resolves when the lease is lost: when the store says so, and at the latest when it would have
+    /// run out by this machine's monotonic clock. From then on another process may run the
+    /// operation. Never resolves where nothing is guarded.
+    pub async fn lease_lost(&self) {
+        match self.lease() {
+            Some((.., watch)) => watch.lost().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// An idempotency key to send on to the API called `name`: 32 hex digits, the same in every
+    /// attempt of this operation, different for every name. Random where the request has no key.
+    pub fn downstream_key(&self, name: &str) -> String {
+        let key =
+            self.0.0.get_or_init(|| Granted::unguarded(StorageKey::from_bytes(rand::random())));
+        let mut encoder = KeyEncoder::new(b'D');
+        encoder.bytes(key.key.as_bytes());
+        encoder.text(name);
+        StorageKey::from_bytes(encoder.digest(None, &[])).to_string()[..32].to_owned()
+    }
+}
+
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Attempt")
+            .field("number", &self.number())
+            .field("is_guarded", &self.is_guarded())
+            .field("fencing_token", &self.fencing_token())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,17 @@
+//! The parts that know axum: the only ones.
+
+mod answer;
+mod attempt;
+mod call;
+mod guarded;
+mod marks;
+mod outcome;
+mod run;
+
+pub use self::{
+    call::Call,
+    guarded::{Guard, Guarded, GuardedRejection, Via},
+    marks::{DoNotRecord, NoEffect},
+    outcome::{Outcome, Reply, reply},
+    run::{run, run_inline},
+};

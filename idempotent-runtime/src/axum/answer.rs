@@ -1,0 +1,179 @@
+//! Responses: what the engine says, as axum answers it.
+
+use axum::{body::Body, response::Response};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, response::Parts};
+use http_body_util::{BodyExt as _, Full};
+
+use super::{
+    call::Shape,
+    marks::{DoNotRecord, NoEffect},
+};
+use crate::{
+    engine::{Answer, Verdict},
+    http::{
+        capture::{Captured, Resumed, capture},
+        headers::recorded,
+        problem::Problem,
+    },
+    idempotency::Idempotency,
+    record::{Headers, Metadata, Record},
+    settings::{RecordRule, Settings, defaults},
+};
+
+/// Says that an answer comes from a record.
+const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+pub(super) fn problem_response(problem: Problem, runtime: Option<&Idempotency>) -> Response {
+    match runtime {
+        Some(runtime) => problem.response(&runtime.settings().docs_url),
+        None => problem.response(defaults::DOCS_URL),
+    }
+    .map(Body::from)
+}
+
+pub(super) fn response(answer: Answer<Response>, runtime: &Idempotency) -> Response {
+    match answer {
+        Answer::Own(response) => response,
+        Answer::Replay(record) => replay(&record, true),
+        Answer::Shared(record) => replay(&record, false),
+        Answer::Refused(refusal) => problem_response(refusal.into(), Some(runtime)),
+    }
+}
+
+/// The recorded answer: same status, same headers, same bytes.
+fn replay(record: &Record, replayed: bool) -> Response {
+    let (status, recorded, trailers) = match record.metadata() {
+        Metadata::Response { status, headers, trailers } => (*status, headers, trailers),
+        // Only an answer of HTTP is recorded under the key of a handler.
+        Metadata::Value | Metadata::Tombstone { .. } => {
+            return problem_response(crate::refusal::Refusal::NotReplayable.into(), None);
+        }
+    };
+    let body = record.body().clone();
+    let mut response = Response::new(match trailers.is_empty() {
+        true => Body::from(body),
+        false => with_trailers(body, map(trailers)),
+    });
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.reserve(recorded.len() + 2);
+    extend(headers, recorded);
+    if replayed {
+        headers.insert(REPLAYED, HeaderValue::from_static("true"));
+    }
+    if !headers.contains_key(header::CACHE_CONTROL) {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    response
+}
+
+fn extend(headers: &mut HeaderMap, recorded: &Headers) {
+    for (name, value) in recorded {
+        headers.append(name, value.clone());
+    }
+}
+
+fn map(recorded: &Headers) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(recorded.len());
+    extend(&mut headers, recorded);
+    headers
+}
+
+fn with_trailers(body: Bytes, trailers: HeaderMap) -> Body {
+    Body::new(Full::new(body).with_trailers(std::future::ready(Some(Ok(trailers)))))
+}
+
+/// Row "outcome": reads what the handler answered, and says what it is worth.
+pub(super) async fn verdict(
+    response: Response,
+    shape: Shape,
+    settings: &Settings,
+) -> Verdict<Response> {
+    let (parts, body) = response.into_parts();
+    if parts.status.is_informational() || is_event_stream(&parts.headers) {
+        return shape.unrecordable(parts, body);
+    }
+    let (bytes, trailers) = match capture(body, settings.max_response_bytes).await {
+        Captured::Whole { bytes, trailers } => (bytes, trailers),
+        Captured::TooLarge { read, rest } => {
+            return shape.unrecordable(parts, Body::new(Resumed::new(read, rest)));
+        }
+        Captured::Failed { read, error } => {
+            let no_effect = has::<NoEffect>(&parts);
+            let body = Body::new(Resumed::<Body>::failed(read, error));
+            let answer = Response::from_parts(parts, body);
+            return Verdict::Transient { shared: None, answer, no_effect };
+        }
+    };
+    let trailers = trailers.filter(|trailers| !trailers.is_empty());
+    let recorded = |headers: &HeaderMap| recorded(headers, &settings.unrecorded, bytes.len());
+    let metadata = Metadata::Response {
+        status: parts.status,
+        headers: recorded(&parts.headers),
+        trailers: trailers.as_ref().map(recorded).unwrap_or_default(),
+    };
+    let record = Record::new(shape.fingerprint, metadata, bytes.clone());
+    let (is_final, no_effect) = (shape.is_final(&parts), has::<NoEffect>(&parts));
+    let body = match trailers {
+        Some(trailers) => with_trailers(bytes, trailers),
+        None => Body::from(bytes),
+    };
+    let answer = Response::from_parts(parts, body);
+    match is_final {
+        true => Verdict::Final { record, answer },
+        false => Verdict::Transient { shared: Some(record), answer, no_effect },
+    }
+}
+
+fn has<Mark: Send + Sync + 'static>(parts: &Parts) -> bool {
+    parts.extensions.get::<Mark>().is_some()
+}
+
+impl Shape {
+    /// An answer that passes through: a stream, an upgrade, a body past the bound.
+    fn unrecordable(self, parts: Parts, body: Body) -> Verdict<Response> {
+        let (is_final, no_effect) = (self.is_final(&parts), has::<NoEffect>(&parts));
+        let metadata = Metadata::Tombstone { status: Some(parts.status) };
+        let answer = Response::from_parts(parts, body);
+        match is_final {
+            true => {
+                let record = Record::new(self.fingerprint, metadata, Bytes::new());
+                Verdict::Final { record, answer }
+            }
+            false => Verdict::Transient { shared: None, answer, no_effect },
+        }
+    }
+
+    fn is_final(self, parts: &Parts) -> bool {
+        !has::<DoNotRecord>(parts)
+            && !has::<NoEffect>(parts)
+            && is_final(parts.status, self.policy.record)
+    }
+}
+
+/// Whether an answer with this status is the outcome of the operation. An upgrade (101) is: what
+/// follows on its connection has begun.
+fn is_final(status: StatusCode, rule: RecordRule) -> bool {
+    if status == StatusCode::SWITCHING_PROTOCOLS {
+        return true;
+    }
+    match rule {
+        RecordRule::All => !status.is_informational(),
+        RecordRule::Success => status.is_success(),
+        RecordRule::Final => {
+            !(status.is_informational()
+                || status.is_server_error()
+                || status == StatusCode::REQUEST_TIMEOUT
+                || status == StatusCode::TOO_EARLY
+                || status == StatusCode::TOO_MANY_REQUESTS)
+        }
+    }
+}
+
+fn is_event_stream(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|value| {
+        let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+        essence.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+    })
+}

@@ -1,0 +1,190 @@
+//! One guarded request, frozen before the handler's body runs.
+
+use std::{fmt, sync::Arc};
+
+use http::HeaderName;
+
+use super::guarded::{Guard, Kept};
+use crate::{
+    attempt::AttemptSlot,
+    engine,
+    fingerprint::{Content, Fingerprint, RequestDigest},
+    http::{key_header::key_header, problem::Problem},
+    idempotency::Idempotency,
+    key::{KeyEncoder, KeyPart},
+    operation::Operation,
+    settings::{Policy, Spec},
+};
+
+/// What the attribute's options make of one request. The generated code calls `new`, then `runtime`,
+/// `scope`, `fingerprint` where they stand in the attribute, then `key` or `key_header`.
+pub struct Call {
+    spec: &'static Spec,
+    kept: Option<Box<Kept>>,
+    scope: Option<KeyEncoder>,
+    fingerprint: Option<[u8; 32]>,
+    key: Option<Result<Frozen, Problem>>,
+}
+
+struct Frozen {
+    operation: Operation,
+    key: crate::key::StorageKey,
+    fingerprint: Fingerprint,
+}
+
+/// What is to be done with the handler's body.
+pub(super) enum Step {
+    /// Run it as if there were no attribute.
+    Direct,
+    Answer(Problem, Option<Idempotency>),
+    Guard(Idempotency, engine::Call, Shape),
+}
+
+/// What the answer of this request depends on.
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
+    pub(super) fingerprint: Fingerprint,
+    pub(super) policy: Policy,
+}
+
+#[allow(missing_docs, clippy::missing_docs_in_private_items)] // named after the options they freeze
+impl Call {
+    pub fn new(guard: Guard, spec: &'static Spec) -> Self {
+        Self { spec, kept: guard.0, scope: None, fingerprint: None, key: None }
+    }
+
+    #[must_use]
+    pub fn runtime(mut self, runtime: &Idempotency) -> Self {
+        if let Some(kept) = &mut self.kept {
+            kept.runtime = Some(runtime.clone());
+        }
+        self
+    }
+
+    #[must_use]
+    pub fn scope<K: KeyPart + ?Sized>(mut self, scope: &K) -> Self {
+        if !scope.is_absent() {
+            let mut encoder = KeyEncoder::storage_key();
+            scope.encode(&mut encoder);
+            self.scope = Some(encoder);
+        }
+        self
+    }
+
+    #[must_use]
+    pub fn fingerprint<K: KeyPart + ?Sized>(mut self, content: &K) -> Self {
+        self.fingerprint = Some(*Fingerprint::of(content).as_bytes());
+        self
+    }
+
+    #[must_use]
+    pub fn key<K: KeyPart + ?Sized>(mut self, key: &K) -> Self {
+        if self.kept.is_some() {
+            self.key = Some(match key.is_absent() {
+                true => Err(Problem::KeyMissing),
+                false => self.freeze(key),
+            });
+        }
+        self
+    }
+
+    #[must_use]
+    pub fn key_header(mut self, name: HeaderName) -> Self {
+        let Some(kept) = self.kept.take() else { return self };
+        let key = key_header(&kept.headers, &name);
+        let key = key.map(std::borrow::Cow::into_owned);
+        self.kept = Some(kept);
+        self.key = Some(key.and_then(|key| self.freeze(&*key)));
+        self
+    }
+
+    fn freeze<K: KeyPart + ?Sized>(&mut self, key: &K) -> Result<Frozen, Problem> {
+        let scoped = self.scope.is_some();
+        let scope = self.scope.take();
+        let kept = self.kept.as_deref().ok_or(Problem::RuntimeMissing)?;
+        let settings = kept.runtime.as_ref().ok_or(Problem::RuntimeMissing)?.settings();
+        let secret = settings.secret.as_ref();
+        let operation = operation(self.spec, kept)?;
+        let mut encoder = scope.unwrap_or_else(|| {
+            let mut encoder = KeyEncoder::storage_key();
+            encoder.absent();
+            encoder
+        });
+        encoder.text(operation.as_str());
+        encoder.expect_content();
+        key.encode(&mut encoder);
+        if !encoder.has_content() {
+            return Err(Problem::KeyInvalid("the key is empty"));
+        }
+        let credentials = (!scoped).then(|| {
+            settings.credentials.iter().flat_map(|name| {
+                let values = kept.headers.get_all(name).iter();
+                values.map(|value| (name.as_str(), value.as_bytes()))
+            })
+        });
+        let fingerprint = RequestDigest {
+            method: kept.method.as_str(),
+            path: kept.uri.path(),
+            content: match &self.fingerprint {
+                Some(digest) => Content::Expression(digest),
+                None => Content::Raw { query: kept.uri.query(), body: &kept.body },
+            },
+            credentials,
+        };
+        let fingerprint = fingerprint.fingerprint(secret);
+        Ok(Frozen { operation, key: encoder.into_storage_key(secret), fingerprint })
+    }
+
+    pub(super) fn step(self) -> Step {
+        let Some(kept) = self.kept else { return Step::Direct };
+        let Kept { runtime, attempt, .. } = *kept;
+        match (self.key, runtime) {
+            (Some(Ok(frozen)), Some(runtime)) => {
+                let policy = Policy::of(self.spec, runtime.settings());
+                let shape = Shape { fingerprint: frozen.fingerprint, policy };
+                Step::Guard(runtime, frozen.call(policy, attempt), shape)
+            }
+            (Some(Err(Problem::KeyMissing)), Some(_)) if self.spec.optional => Step::Direct,
+            (Some(Err(problem)), runtime @ Some(_)) => {
+                tracing::debug!(handler = self.spec.handler, code = problem.code(), "not run");
+                Step::Answer(problem, runtime)
+            }
+            (_, runtime) => {
+                tracing::error!(
+                    handler = self.spec.handler,
+                    "no Idempotency for this handler: add `.layer(Extension(Idempotency::new(store)))` \
+                     to its router, or `runtime = …` to its attribute"
+                );
+                Step::Answer(Problem::RuntimeMissing, runtime)
+            }
+        }
+    }
+}
+
+impl Frozen {
+    fn call(self, policy: Policy, attempt: AttemptSlot) -> engine::Call {
+        let Self { operation, key, fingerprint } = self;
+        engine::Call { operation, key, fingerprint, policy, attempt }
+    }
+}
+
+fn operation(spec: &Spec, kept: &Kept) -> Result<Operation, Problem> {
+    if let Some(name) = spec.operation {
+        return Ok(Operation::Named(name));
+    }
+    let Some(route) = &kept.route else {
+        tracing::error!(
+            handler = spec.handler,
+            "no route was matched for this handler: add `operation = \"…\"` to its attribute"
+        );
+        return Err(Problem::OperationMissing);
+    };
+    let name = [kept.method.as_str(), " ", route.as_str()].concat();
+    Ok(Operation::Route(Arc::from(name)))
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("handler", &self.spec.handler).finish_non_exhaustive()
+    }
+}

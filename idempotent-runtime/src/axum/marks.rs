@@ -1,0 +1,47 @@
+//! What a handler puts beside its answer to say what it is worth.
+
+use std::convert::Infallible;
+
+use axum::response::{IntoResponse, IntoResponseParts, Response, ResponseParts};
+
+/// Makes an answer transient: it is given, not recorded, and a retry runs the handler again.
+///
+/// For answers that would be final by their status and that are wrong to keep, such as a `404` that
+/// the next request may not get.
+///
+/// ```
+/// use axum::response::IntoResponse;
+/// use http::StatusCode;
+/// use idempotent_runtime::DoNotRecord;
+///
+/// fn not_yet() -> impl IntoResponse {
+///     (StatusCode::NOT_FOUND, DoNotRecord, "try again later")
+/// }
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct DoNotRecord;
+
+/// Makes an answer transient, and says that nothing happened: under `on_abandoned = halt`, which
+/// otherwise takes every transient answer for a possible effect, the key is released.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct NoEffect;
+
+macro_rules! marks {
+    ($($mark:ident),*) => {$(
+        impl IntoResponseParts for $mark {
+            type Error = Infallible;
+
+            fn into_response_parts(self, mut parts: ResponseParts) -> Result<ResponseParts, Infallible> {
+                parts.extensions_mut().insert(self);
+                Ok(parts)
+            }
+        }
+
+        impl IntoResponse for $mark {
+            fn into_response(self) -> Response {
+                (self, ()).into_response()
+            }
+        }
+    )*};
+}
+marks!(DoNotRecord, NoEffect);

@@ -1,0 +1,47 @@
+//! The one call that the attribute writes.
+
+use std::future::Future;
+
+use axum::response::Response;
+
+use super::{
+    answer::{problem_response, response, verdict},
+    call::{Call, Step},
+    outcome::Outcome,
+};
+
+/// Guards `body`, which runs in a task of its own.
+pub async fn run<F, R>(call: Call, body: F, reply: fn(R) -> Response) -> Outcome<R>
+where
+    F: Future<Output = R> + Send + 'static,
+    R: 'static,
+{
+    match call.step() {
+        Step::Direct => Outcome::of(body.await),
+        Step::Answer(problem, runtime) => {
+            Outcome::answered(problem_response(problem, runtime.as_ref()))
+        }
+        Step::Guard(runtime, call, shape) => {
+            let engine = runtime.engine.clone();
+            let work = async move { verdict(reply(body.await), shape, &engine.settings).await };
+            Outcome::answered(response(runtime.engine.answer(call, work).await, &runtime))
+        }
+    }
+}
+
+/// Guards `body`, which runs in the caller's task (`spawn = false`).
+pub async fn run_inline<F, R>(call: Call, body: F, reply: fn(R) -> Response) -> Outcome<R>
+where
+    F: Future<Output = R>,
+{
+    match call.step() {
+        Step::Direct => Outcome::of(body.await),
+        Step::Answer(problem, runtime) => {
+            Outcome::answered(problem_response(problem, runtime.as_ref()))
+        }
+        Step::Guard(runtime, call, shape) => {
+            let work = async { verdict(reply(body.await), shape, runtime.settings()).await };
+            Outcome::answered(response(runtime.engine.answer_inline(call, work).await, &runtime))
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Row "look-up": asks the store for the lease, and waits while another process holds it.
+
+use std::{error::Error as _, sync::Arc};
+
+use tokio::time::{Instant, sleep};
+
+use super::{
+    Backoff, Call, Engine, far,
+    held::{Claimed, Held, Permit, Unclaimed},
+};
+use crate::{
+    flight::{Landing, Leading},
+    lease::{Lease, LeaseId},
+    refusal::Refusal,
+    settings::{OnAbandoned, OnStoreError},
+    store::{AcquireRequest, Acquired, KeyState, Retention, StoreError},
+};
+
+/// How often an `acquire` whose answer is unknown is sent.
+const TRIES: usize = 2;
+
+/// What the store says of an operation, other than "it is yours".
+pub(super) enum Seen {
+    /// Nobody holds it, and it has no outcome.
+    Free,
+    /// Another process holds the lease.
+    Elsewhere,
+    /// There is an answer.
+    Landed(Landing),
+    /// Nothing: it could not be asked, or has no room.
+    Silent(StoreError),
+}
+
+impl Engine {
+    /// Claims the operation of `call`; while another process holds it, looks again up to `wait`.
+    /// Whoever waits for the flight is told too when nothing is won.
+    pub(super) async fn claim(
+        self: &Arc<Self>,
+        call: &Call,
+        leading: Leading,
+    ) -> Result<Claimed, Unclaimed> {
+        match self.win(call, &leading).await {
+            Ok((held, permit)) => Ok(Claimed { leading, held, permit }),
+            Err(landing) => {
+                leading.land(landing.clone());
+                Err(Unclaimed(landing))
+            }
+        }
+    }
+
+    async fn win(
+        self: &Arc<Self>,
+        call: &Call,
+        leading: &Leading,
+    ) -> Result<(Option<Held>, Permit), Landing> {
+        let deadline = far(Instant::now(), call.policy.wait);
+        loop {
+            let permit = Permit::take(self).ok_or(Refusal::TooManyRunning)?;
+            let seen = match self.is_draining() {
+                true => match self.look(call).await {
+                    Seen::Free | Seen::Silent(_) => return Err(Refusal::Draining.into()),
+                    seen => seen,
+                },
+                false => match self.acquire(call).await {
+                    Ok((lease, since)) => {
+                        let held = Held::new(self, lease, call, since);
+                        // A lease granted to nobody is released at once, as `held` is dropped.
+                        let wanted = leading.is_wanted();
+                        return if wanted {
+                            Ok((Some(held), permit))
+                        } else {
+                            Err(Landing::Vanished)
+                        };
+                    }
+                    Err(seen) => seen,
+                },
+            };
+            match seen {
+                Seen::Free => {}
+                Seen::Landed(landing) => return Err(landing),
+                Seen::Silent(error) => {
+                    return call.without_store(&error).map(|()| (None, permit));
+                }
+                Seen::Elsewhere => {
+                    drop(permit);
+                    leading.elsewhere();
+                    self.watch(call, leading, deadline).await?;
+                }
+            }
+        }
+    }
+
+    /// Looks at a key that another process holds until it is free to acquire.
+    async fn watch(
+        &self,
+        call: &Call,
+        leading: &Leading,
+        deadline: Instant,
+    ) -> Result<(), Landing> {
+        let mut backoff = Backoff::new();
+        loop {
+            let patience = deadline.saturating_duration_since(Instant::now());
+            if patience.is_zero() || !leading.has_requester() {
+                // Waiters with more patience ask the store themselves; one of them polls for all.
+                return Err(Landing::Vanished);
+            }
+            sleep(backoff.next().min(patience)).await;
+            match self.look(call).await {
+                Seen::Free => return Ok(()),
+                Seen::Landed(landing) => return Err(landing),
+                // A store that is away for a moment is asked again while patience lasts.
+                Seen::Elsewhere | Seen::Silent(_) => {}
+            }
+        }
+    }
+
+    /// A look that changes nothing and locks nothing.
+    pub(super) async fn look(&self, call: &Call) -> Seen {
+        let state = match self.bounded(self.store.inspect(&call.key)).await {
+            Ok(state) => state,
+            Err(error @ StoreError::Corrupt(_)) => return Seen::Landed(call.unreadable(&error)),
+            Err(error) => return Seen::Silent(error),
+        };
+        if state.fingerprint().is_some_and(|stored| *stored != call.fingerprint) {
+            return Seen::Landed(Refusal::KeyReused.into());
+        }
+        match state {
+            KeyState::Completed { record, .. } => Seen::Landed(Landing::Record(record)),
+            KeyState::Leased { .. } => Seen::Elsewhere,
+            KeyState::Absent | KeyState::Released { .. } | KeyState::Abandoned { .. } => Seen::Free,
+        }
+    }
+
+    /// Asks for the lease, and tells when it first asked. A call whose answer is unknown is repeated
+    /// with the same id, which a store that has granted it grants again.
+    async fn acquire(self: &Arc<Self>, call: &Call) -> Result<(Lease, Instant), Seen> {
+        let since = Instant::now();
+        let request = call.request(LeaseId::random());
+        let mut unknown = StoreError::Timeout;
+        for _ in 0..TRIES {
+            match self.bounded(self.store.acquire(request)).await {
+                Ok(acquired) => return call.granted(acquired).map(|lease| (lease, since)),
+                Err(error @ StoreError::Corrupt(_)) => {
+                    return Err(Seen::Landed(call.unreadable(&error)));
+                }
+                Err(error) if error.is_unknown() => unknown = error,
+                Err(error) => return Err(Seen::Silent(error)),
+            }
+        }
+        self.withdraw(call, request.lease_id);
+        Err(Seen::Silent(unknown))
+    }
+
+    /// Gives up an `acquire` that may have been granted: asks once more with the same id, which tells
+    /// the token, and releases. The store refuses the id from then on, however late a call arrives.
+    fn withdraw(self: &Arc<Self>, call: &Call, lease_id: LeaseId) {
+        let (engine, call) = (Arc::clone(self), call.clone());
+        self.tasks.spawn(async move {
+            let acquired = engine.bounded(engine.store.acquire(call.request(lease_id))).await;
+            if let Ok(Acquired::Granted(lease)) = acquired {
+                engine.release_unused(lease, call.policy.ttl).await;
+            }
+        });
+    }
+
+    /// Acquires an operation that nobody holds, only to complete an outcome that this process has.
+    pub(super) async fn acquire_to_complete(&self, call: &Call) -> Result<Lease, Seen> {
+        let request = call.request(LeaseId::random()).takeover(true);
+        match self.bounded(self.store.acquire(request)).await {
+            Ok(acquired) => call.granted(acquired),
+            Err(error) => Err(Seen::Silent(error)),
+        }
+    }
+}
+
+impl Call {
+    fn request(&self, lease_id: LeaseId) -> AcquireRequest<'_> {
+        let halt = self.policy.on_abandoned == OnAbandoned::Halt;
+        AcquireRequest::new(&self.key, &self.fingerprint, lease_id, self.policy.lease)
+            .takeover(!halt)
+            .retention(match halt {
+                true => Retention::UntilResolved,
+                false => Retention::For(self.policy.ttl),
+            })
+    }
+
+    fn granted(&self, acquired: Acquired) -> Result<Lease, Seen> {
+        Err(match acquired {
+            Acquired::Granted(lease) => return Ok(lease),
+            Acquired::InFlight { .. } => Seen::Elsewhere,
+            Acquired::FingerprintMismatch => Seen::Landed(Refusal::KeyReused.into()),
+            Acquired::Abandoned { .. } => Seen::Landed(Refusal::OutcomeUnknown.into()),
+            // Compared here too, whatever the store did.
+            Acquired::Completed { record, .. } if *record.fingerprint() != self.fingerprint => {
+                Seen::Landed(Refusal::KeyReused.into())
+            }
+            Acquired::Completed { record, .. } => Seen::Landed(Landing::Record(record)),
+        })
+    }
+
+    fn unreadable(&self, error: &StoreError) -> Landing {
+        let source = error.source();
+        tracing::error!(key = %self.key.short(), operation = %self.operation, source, "{error}");
+        Refusal::RecordUnreadable.into()
+    }
+
+    /// Row "store unreachable or full": `Ok` when the handler may run without a lease.
+    fn without_store(&self, error: &StoreError) -> Result<(), Landing> {
+        let (key, operation, source) = (self.key.short(), &self.operation, error.source());
+        if self.policy.on_store_error == OnStoreError::Bypass {
+            tracing::error!(%key, %operation, source, "{error}; on_store_error = bypass: running UNGUARDED");
+            return Ok(());
+        }
+        tracing::error!(%key, %operation, source, "{error}; the handler is not run");
+        Err(match error {
+            StoreError::Full => Refusal::StoreFull.into(),
+            _ => Refusal::StoreUnavailable.into(),
+        })
+    }
+}
+
+impl From<Refusal> for Landing {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}

@@ -1,0 +1,238 @@
+//! The heartbeat: one task renews all leases that this process holds.
+//!
+//! A task of its own, so that a handler which computes without awaiting does not starve its lease.
+//! It runs only while there are leases, and is started again where a runtime took it down.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    sync::Notify,
+    time::{Instant, sleep_until, timeout},
+};
+
+use crate::{
+    lease::Lease,
+    store::{ErasedStore, StoreError},
+    sync::lock,
+};
+
+/// What this process knows about one lease of its own.
+#[derive(Debug)]
+pub(crate) struct LeaseWatch {
+    /// Counted from before the last successful `acquire` or `renew` was sent, so that it never lies
+    /// behind the store's.
+    deadline: Mutex<Instant>,
+    lost: AtomicBool,
+    changed: Notify,
+}
+
+impl LeaseWatch {
+    fn new(deadline: Instant) -> Self {
+        Self {
+            deadline: Mutex::new(deadline),
+            lost: AtomicBool::new(false),
+            changed: Notify::new(),
+        }
+    }
+
+    /// Whether the store took the lease away, or may have by now. Once true, it stays true.
+    pub(crate) fn is_lost(&self) -> bool {
+        if !self.lost.load(Ordering::Acquire) && Instant::now() >= *lock(&self.deadline) {
+            self.mark_lost();
+        }
+        self.lost.load(Ordering::Acquire)
+    }
+
+    /// Resolves when [`is_lost`](Self::is_lost) becomes true.
+    pub(crate) async fn lost(&self) {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            if self.is_lost() {
+                return;
+            }
+            let deadline = *lock(&self.deadline);
+            tokio::select! {
+                () = changed => {}
+                () = sleep_until(deadline) => {}
+            }
+        }
+    }
+
+    fn extend(&self, deadline: Instant) {
+        if !self.is_lost() {
+            *lock(&self.deadline) = deadline;
+        }
+    }
+
+    fn mark_lost(&self) {
+        self.lost.store(true, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+}
+
+/// Renews leases until their [`Beating`] is dropped.
+#[derive(Clone)]
+pub(crate) struct Heartbeat(Arc<Inner>);
+
+struct Inner {
+    store: Arc<dyn ErasedStore>,
+    store_timeout: Duration,
+    state: Mutex<State>,
+    sooner: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    beats: HashMap<u64, Beat>,
+    last_id: u64,
+    /// When the task wakes next; `None` while it does not run.
+    wakes_at: Option<Instant>,
+}
+
+struct Beat {
+    lease: Lease,
+    lease_for: Duration,
+    watch: Arc<LeaseWatch>,
+    due: Instant,
+    /// `max_run`: later than this nothing is renewed.
+    renew_until: Option<Instant>,
+}
+
+/// A lease that is being renewed.
+pub(crate) struct Beating {
+    heartbeat: Heartbeat,
+    id: u64,
+    watch: Arc<LeaseWatch>,
+}
+
+impl Heartbeat {
+    pub(crate) fn new(store: Arc<dyn ErasedStore>, store_timeout: Duration) -> Self {
+        let (state, sooner) = (Mutex::default(), Notify::new());
+        Self(Arc::new(Inner { store, store_timeout, state, sooner }))
+    }
+
+    /// Begins to renew a lease whose `acquire` was sent at `since`, for `max_run` at most.
+    pub(crate) fn start(
+        &self,
+        lease: Lease,
+        lease_for: Duration,
+        since: Instant,
+        max_run: Duration,
+    ) -> Beating {
+        let watch = Arc::new(LeaseWatch::new(since + lease_for));
+        let due = since + lease_for / 3;
+        let renew_until = since.checked_add(max_run);
+        let beat = Beat { lease, lease_for, watch: Arc::clone(&watch), due, renew_until };
+        let mut state = lock(&self.0.state);
+        state.last_id += 1;
+        let id = state.last_id;
+        state.beats.insert(id, beat);
+        self.wake_by(&mut state, due);
+        Beating { heartbeat: self.clone(), id, watch }
+    }
+
+    fn wake_by(&self, state: &mut State, due: Instant) {
+        match state.wakes_at {
+            Some(at) if at <= due => {}
+            Some(_) => {
+                state.wakes_at = Some(due);
+                self.0.sooner.notify_one();
+            }
+            None => {
+                state.wakes_at = Some(due);
+                tokio::spawn(self.clone().run(Running(Some(self.clone()))));
+            }
+        }
+    }
+
+    async fn run(self, mut running: Running) {
+        loop {
+            let Some(next) = self.start_due() else {
+                running.0 = None;
+                return;
+            };
+            tokio::select! {
+                () = sleep_until(next) => {}
+                () = self.0.sooner.notified() => {}
+            }
+        }
+    }
+
+    /// Starts the renewals that are due, and answers when the next one is.
+    fn start_due(&self) -> Option<Instant> {
+        let mut state = lock(&self.0.state);
+        let now = Instant::now();
+        for (&id, beat) in &mut state.beats {
+            if beat.due > now {
+                continue;
+            }
+            beat.due = now + beat.lease_for / 3;
+            if beat.renew_until.is_none_or(|end| now < end) {
+                let (lease, watch) = (beat.lease.clone(), Arc::clone(&beat.watch));
+                tokio::spawn(self.clone().renew(id, lease, beat.lease_for, watch));
+            }
+        }
+        state.wakes_at = state.beats.values().map(|beat| beat.due).min();
+        state.wakes_at
+    }
+
+    async fn renew(self, id: u64, lease: Lease, lease_for: Duration, watch: Arc<LeaseWatch>) {
+        let sent = Instant::now();
+        let renewed = timeout(self.0.store_timeout, self.0.store.renew(&lease, lease_for)).await;
+        match renewed.unwrap_or(Err(StoreError::Timeout)) {
+            Ok(()) => watch.extend(sent + lease_for),
+            Err(StoreError::LeaseLost) => {
+                tracing::warn!(key = %lease.key.short(), token = %lease.token, "lease lost");
+                lock(&self.0.state).beats.remove(&id);
+                watch.mark_lost();
+            }
+            Err(error) => {
+                tracing::warn!(key = %lease.key.short(), %error, "lease not renewed, trying again");
+                let soon = Instant::now() + lease_for / 10;
+                let mut state = lock(&self.0.state);
+                if let Some(beat) = state.beats.get_mut(&id) {
+                    beat.due = soon;
+                    self.wake_by(&mut state, soon);
+                }
+            }
+        }
+    }
+}
+
+impl Beating {
+    pub(crate) fn watch(&self) -> &Arc<LeaseWatch> {
+        &self.watch
+    }
+
+    /// The handler has ended: `max_run` no longer counts.
+    pub(crate) fn outlive_max_run(&self) {
+        if let Some(beat) = lock(&self.heartbeat.0.state).beats.get_mut(&self.id) {
+            beat.renew_until = None;
+        }
+    }
+}
+
+impl Drop for Beating {
+    fn drop(&mut self) {
+        lock(&self.heartbeat.0.state).beats.remove(&self.id);
+    }
+}
+
+/// Says that the task does not run any more when its runtime drops it.
+struct Running(Option<Heartbeat>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(heartbeat) = &self.0 {
+            lock(&heartbeat.0.state).wakes_at = None;
+        }
+    }
+}

@@ -1,0 +1,6 @@
+//! What is particular to HTTP and knows no web framework.
+
+pub(crate) mod capture;
+pub(crate) mod headers;
+pub(crate) mod key_header;
+pub(crate) mod problem;

@@ -1,0 +1,137 @@
+//! Reads a response body up to a bound, so that what is recorded is what is answered.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+
+/// A body, as far as it was read.
+pub(crate) enum Captured<B: Body> {
+    /// All of it.
+    Whole { bytes: Bytes, trailers: Option<HeaderMap> },
+    /// More than the bound: what was read, and the rest.
+    TooLarge { read: Bytes, rest: B },
+    /// It failed half-way.
+    Failed { read: Bytes, error: B::Error },
+}
+
+pub(crate) async fn capture<B>(mut body: B, max: usize) -> Captured<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    if body.size_hint().lower() > max as u64 {
+        return Captured::TooLarge { read: Bytes::new(), rest: body };
+    }
+    let mut read = Buffer::default();
+    let mut trailers = None;
+    while let Some(frame) = body.frame().await {
+        match frame.map(Frame::into_data) {
+            Ok(Ok(data)) => {
+                read.push(data);
+                if read.len() > max {
+                    return Captured::TooLarge { read: read.into_bytes(), rest: body };
+                }
+            }
+            Ok(Err(frame)) => trailers = frame.into_trailers().ok(),
+            Err(error) => return Captured::Failed { read: read.into_bytes(), error },
+        }
+    }
+    Captured::Whole { bytes: read.into_bytes(), trailers }
+}
+
+/// One frame is kept as it is; only a second one is copied together with it.
+#[derive(Default)]
+struct Buffer {
+    first: Bytes,
+    all: Option<BytesMut>,
+}
+
+impl Buffer {
+    fn push(&mut self, data: Bytes) {
+        match &mut self.all {
+            Some(all) => all.extend_from_slice(&data),
+            None if self.first.is_empty() => self.first = data,
+            None => {
+                let mut all = BytesMut::with_capacity(2 * (self.first.len() + data.len()));
+                all.extend_from_slice(&self.first);
+                all.extend_from_slice(&data);
+                self.all = Some(all);
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.all.as_ref().map_or(self.first.len(), BytesMut::len)
+    }
+
+    fn into_bytes(self) -> Bytes {
+        self.all.map_or(self.first, BytesMut::freeze)
+    }
+}
+
+/// A body of which the beginning was read already: gives that, then goes on as if nothing happened.
+pub(crate) struct Resumed<B: Body> {
+    read: Option<Bytes>,
+    rest: Rest<B>,
+}
+
+enum Rest<B: Body> {
+    Body(B),
+    Error(Option<B::Error>),
+}
+
+impl<B: Body> Resumed<B> {
+    pub(crate) fn new(read: Bytes, rest: B) -> Self {
+        Self { read: Some(read).filter(|read| !read.is_empty()), rest: Rest::Body(rest) }
+    }
+
+    pub(crate) fn failed(read: Bytes, error: B::Error) -> Self {
+        Self { read: Some(read).filter(|read| !read.is_empty()), rest: Rest::Error(Some(error)) }
+    }
+}
+
+impl<B> Body for Resumed<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Unpin,
+{
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let this = self.get_mut();
+        if let Some(read) = this.read.take() {
+            return Poll::Ready(Some(Ok(Frame::data(read))));
+        }
+        match &mut this.rest {
+            Rest::Body(body) => Pin::new(body).poll_frame(cx),
+            Rest::Error(error) => Poll::Ready(error.take().map(Err)),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.rest {
+            Rest::Body(body) => self.read.is_none() && body.is_end_stream(),
+            Rest::Error(error) => self.read.is_none() && error.is_none(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let Rest::Body(body) = &self.rest else { return SizeHint::default() };
+        let (read, rest) = (self.read.as_ref().map_or(0, Bytes::len) as u64, body.size_hint());
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower() + read);
+        if let Some(upper) = rest.upper() {
+            hint.set_upper(upper + read);
+        }
+        hint
+    }
+}

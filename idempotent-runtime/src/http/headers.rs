@@ -1,0 +1,88 @@
+//! Which headers of an answer are recorded.
+
+use http::{HeaderMap, HeaderName, header};
+
+use crate::record::Headers;
+
+/// RFC 9110, section 7.6.1: fields that belong to one connection.
+const HOP_BY_HOP: [HeaderName; 9] = [
+    header::CONNECTION,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+];
+
+/// The headers of an answer that are given to everybody, in their order.
+///
+/// `Content-Length` follows from the body, except for an answer that tells a length without having
+/// a body, as to `HEAD`.
+pub(crate) fn recorded(headers: &HeaderMap, unrecorded: &[HeaderName], body_len: usize) -> Headers {
+    let nominated = |name: &HeaderName| {
+        headers.get_all(header::CONNECTION).iter().any(|value| {
+            let mut options = value.as_bytes().split(|byte| *byte == b',');
+            options.any(|option| option.trim_ascii().eq_ignore_ascii_case(name.as_str().as_bytes()))
+        })
+    };
+    let mut recorded = Headers::with_capacity(headers.len());
+    for (name, value) in headers {
+        let skipped = match *name {
+            header::CONTENT_LENGTH => body_len > 0 || value == "0",
+            _ => HOP_BY_HOP.contains(name) || unrecorded.contains(name) || nominated(name),
+        };
+        if !skipped {
+            recorded.push((name.clone(), value.clone()));
+        }
+    }
+    recorded
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::settings::Settings;
+
+    fn names(headers: &[(&'static str, &'static str)], body_len: usize) -> Vec<String> {
+        let headers: HeaderMap = headers
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect();
+        let recorded = recorded(&headers, &Settings::default().unrecorded, body_len);
+        recorded.iter().map(|(name, _)| name.as_str().to_owned()).collect()
+    }
+
+    /// CASES 20: what belongs to one answer or one connection is not given to another.
+    #[test]
+    fn per_response_and_hop_by_hop_headers_are_not_recorded() {
+        let kept = names(
+            &[
+                ("content-type", "application/json"),
+                ("set-cookie", "session=1"),
+                ("date", "Sun, 22 Nov 2026 00:00:00 GMT"),
+                ("connection", "close, X-Hop"),
+                ("x-hop", "1"),
+                ("keep-alive", "timeout=5"),
+                ("transfer-encoding", "chunked"),
+                ("server-timing", "db;dur=53"),
+                ("traceparent", "00-0-0-00"),
+                ("location", "/payments/1"),
+                ("content-length", "7"),
+            ],
+            7,
+        );
+        assert_eq!(kept, ["content-type", "location"]);
+    }
+
+    /// CASES 29: a length without a body is kept.
+    #[test]
+    fn a_length_without_a_body_is_recorded() {
+        assert_eq!(names(&[("content-length", "7")], 0), ["content-length"]);
+        assert!(names(&[("content-length", "0")], 0).is_empty());
+    }
+}

@@ -1,0 +1,185 @@
+//! Problem answers: `application/problem+json` of RFC 9457.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, header};
+use serde::Serialize;
+
+use crate::refusal::Refusal;
+
+/// Why a request is answered by the guard rather than by its handler.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Problem {
+    KeyMissing,
+    KeyInvalid(&'static str),
+    BodyTooLarge,
+    BodyUnreadable,
+    RuntimeMissing,
+    OperationMissing,
+    Refused(Refusal),
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// The members of a problem answer.
+#[derive(Serialize)]
+struct Members<'a> {
+    r#type: String,
+    title: &'a str,
+    status: u16,
+    detail: &'a str,
+    code: &'a str,
+    retryable: bool,
+}
+
+/// One row of the table of problems: what each code says.
+struct Row {
+    code: &'static str,
+    status: StatusCode,
+    title: &'static str,
+    detail: &'static str,
+    /// Whether the same request may be sent again unchanged and meet something else.
+    retryable: bool,
+}
+
+impl Problem {
+    pub(crate) fn code(self) -> &'static str {
+        self.row().code
+    }
+
+    /// The answer. `docs_url` and the code make the `type`.
+    pub(crate) fn response(self, docs_url: &str) -> Response<Bytes> {
+        let row = self.row();
+        let link = HeaderValue::try_from(format!("<{docs_url}>; rel=\"describedby\""));
+        let members = Members {
+            r#type: format!("{docs_url}#{}", row.code),
+            title: row.title,
+            status: row.status.as_u16(),
+            detail: row.detail,
+            code: row.code,
+            retryable: row.retryable,
+        };
+        // A struct of strings and numbers always serialises.
+        let body = serde_json::to_vec(&members).unwrap_or_default();
+        let mut response = Response::new(Bytes::from(body));
+        *response.status_mut() = row.status;
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if let Ok(link) = link {
+            headers.insert(header::LINK, link);
+        }
+        if let Self::Refused(refusal) = self
+            && let Some(after) = refusal.retry_after()
+        {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        }
+        response
+    }
+
+    fn row(self) -> Row {
+        let row =
+            |code, status, title, detail| Row { code, status, title, detail, retryable: false };
+        let retryable = |row: Row| Row { retryable: true, ..row };
+        match self {
+            Self::KeyMissing => row(
+                "key_missing",
+                StatusCode::BAD_REQUEST,
+                "Idempotency key is missing",
+                "this operation requires an idempotency key; send a new unique one, and the same one with every retry",
+            ),
+            Self::KeyInvalid(detail) => {
+                row("key_invalid", StatusCode::BAD_REQUEST, "Idempotency key is not valid", detail)
+            }
+            Self::BodyTooLarge => row(
+                "body_too_large",
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "Request body is too large",
+                "the request body is larger than this operation takes; nothing was executed",
+            ),
+            Self::BodyUnreadable => row(
+                "body_unreadable",
+                StatusCode::BAD_REQUEST,
+                "Request body is not readable",
+                "the request body ended before it was complete; nothing was executed",
+            ),
+            Self::RuntimeMissing => row(
+                "runtime_missing",
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Idempotency runtime is missing",
+                "the handler was not run: add `.layer(Extension(Idempotency::new(store)))` to the router, or `runtime = …` to the attribute",
+            ),
+            Self::OperationMissing => row(
+                "operation_missing",
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Operation has no name",
+                "the handler was not run: no route was matched, so add `operation = \"…\"` to the attribute",
+            ),
+            Self::Refused(refusal) => match refusal {
+                Refusal::KeyReused => row(
+                    "key_reused",
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "Idempotency key is already used",
+                    "this key belongs to a request with other content or from another caller; use a new key for a new operation. If credentials were refreshed in between, the service should set `scope`",
+                ),
+                Refusal::InProgress => retryable(row(
+                    "in_progress",
+                    StatusCode::CONFLICT,
+                    "Request is in progress",
+                    "a request with this key is still running; ask again for its answer",
+                )),
+                Refusal::OutcomeUnknown => row(
+                    "outcome_unknown",
+                    StatusCode::CONFLICT,
+                    "Outcome is unknown",
+                    "an earlier attempt was cut off and may have had its effect; it is not repeated until somebody has decided",
+                ),
+                Refusal::NotReplayable => row(
+                    "not_replayable",
+                    StatusCode::CONFLICT,
+                    "Answer cannot be given again",
+                    "the request was executed and is not executed again, but its answer was not kept",
+                ),
+                Refusal::StoreUnavailable => retryable(row(
+                    "store_unavailable",
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "Idempotency store is unavailable",
+                    "it is not known whether this request was executed; send it again with the same key",
+                )),
+                Refusal::StoreFull => retryable(row(
+                    "store_full",
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "Idempotency store is full",
+                    "the request was not executed; send it again with the same key",
+                )),
+                Refusal::RecordUnreadable => row(
+                    "record_unreadable",
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "Stored answer is not readable",
+                    "the request was not executed: what is stored under this key cannot be read",
+                ),
+                Refusal::TooManyRunning => retryable(row(
+                    "too_many_running",
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "Too many requests are running",
+                    "the request was not executed; send it again with the same key",
+                )),
+                Refusal::Draining => retryable(row(
+                    "draining",
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "Service is shutting down",
+                    "the request was not executed; send it again with the same key",
+                )),
+                Refusal::HandlerPanicked => retryable(row(
+                    "handler_panicked",
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "Handler failed",
+                    "the request that ran for this key failed; send it again with the same key",
+                )),
+            },
+        }
+    }
+}

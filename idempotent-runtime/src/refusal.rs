@@ -1,0 +1,45 @@
+//! Why a request is answered without an execution of its own.
+
+use std::time::Duration;
+
+/// A refusal and what the caller may do about it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Refusal {
+    /// The key belongs to another request.
+    KeyReused,
+    /// The operation runs elsewhere, and patience or room for waiters is used up.
+    InProgress,
+    /// A lease ran out without an outcome, and `on_abandoned = halt`.
+    OutcomeUnknown,
+    /// The operation ran, its answer cannot be given again.
+    NotReplayable,
+    /// The store could not be asked.
+    StoreUnavailable,
+    /// The store has no room for another key.
+    StoreFull,
+    /// What the store holds for the key is not readable.
+    RecordUnreadable,
+    /// `max_running` handlers are running.
+    TooManyRunning,
+    /// The process is shutting down.
+    Draining,
+    /// The handler panicked in another request.
+    HandlerPanicked,
+}
+
+impl Refusal {
+    /// When to ask again, where that makes sense.
+    pub(crate) fn retry_after(self) -> Option<Duration> {
+        match self {
+            Self::InProgress | Self::StoreUnavailable | Self::TooManyRunning | Self::Draining => {
+                Some(Duration::from_secs(1))
+            }
+            Self::StoreFull => Some(Duration::from_secs(5)),
+            Self::KeyReused
+            | Self::OutcomeUnknown
+            | Self::NotReplayable
+            | Self::RecordUnreadable
+            | Self::HandlerPanicked => None,
+        }
+    }
+}

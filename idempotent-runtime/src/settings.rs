@@ -1,0 +1,253 @@
+//! What can be set, its defaults, and what one operation makes of it.
+
+use std::time::Duration;
+
+use http::{HeaderName, header};
+
+/// The defaults, written once. The table in the crate docs and the README is read against them.
+pub mod defaults {
+    use std::time::Duration;
+
+    /// How long a lease holds without a renewal.
+    pub const LEASE: Duration = Duration::from_secs(30);
+    /// How long a duplicate waits for the answer of the first.
+    pub const WAIT: Duration = Duration::from_secs(10);
+    /// How long an answer is replayable, from completion.
+    pub const TTL: Duration = Duration::from_hours(24);
+    /// How long one call of the store may take.
+    pub const STORE_TIMEOUT: Duration = Duration::from_secs(2);
+    /// How long a handler's lease is renewed.
+    pub const MAX_RUN: Duration = Duration::from_mins(10);
+    /// Largest request body, in bytes.
+    pub const MAX_REQUEST_BYTES: usize = 2 * 1024 * 1024;
+    /// Largest response body that is recorded, in bytes.
+    pub const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
+    /// How many duplicates wait in one process.
+    pub const MAX_WAITERS: usize = 1024;
+    /// How many duplicates of one key wait in one process.
+    pub const MAX_WAITERS_PER_KEY: usize = 256;
+    /// How many guarded handlers run in one process.
+    pub const MAX_RUNNING: usize = 1024;
+    /// Memory of the in-memory store, in bytes.
+    pub const MEMORY_BUDGET: usize = 256 * 1024 * 1024;
+    /// Where problem answers point.
+    pub const DOCS_URL: &str =
+        "https://docs.rs/idempotent-runtime/latest/idempotent_runtime/problems/index.html";
+}
+
+/// Which outcomes are recorded: `record = final | success | all`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum RecordRule {
+    /// Every status but 1xx, 408, 425, 429 and 5xx.
+    #[default]
+    Final,
+    /// 2xx only.
+    Success,
+    /// Every status but 1xx.
+    All,
+}
+
+/// What happens to a lease that ran out without an outcome: `on_abandoned = rerun | halt`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum OnAbandoned {
+    /// The next request with the same fingerprint runs the handler again.
+    #[default]
+    Rerun,
+    /// Nothing runs until [`Idempotency::resolve`](crate::Idempotency::resolve) is called.
+    Halt,
+}
+
+/// What happens when the store cannot be asked: `on_store_error = fail | bypass`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum OnStoreError {
+    /// `503`; the handler does not run.
+    #[default]
+    Fail,
+    /// The handler runs unguarded, and says so in the log.
+    Bypass,
+}
+
+/// What happens when an outcome cannot be recorded: `on_record_failure = answer | withhold`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum OnRecordFailure {
+    /// The client gets its answer, which stops it from retrying; recording goes on in the
+    /// background.
+    #[default]
+    Answer,
+    /// The client gets `503` after `wait`; no two senders can ever be told different answers.
+    Withhold,
+}
+
+/// Settings of one runtime.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) lease: Duration,
+    pub(crate) wait: Duration,
+    pub(crate) ttl: Duration,
+    pub(crate) record: RecordRule,
+    pub(crate) on_abandoned: OnAbandoned,
+    pub(crate) on_store_error: OnStoreError,
+    pub(crate) on_record_failure: OnRecordFailure,
+    pub(crate) store_timeout: Duration,
+    pub(crate) max_run: Duration,
+    pub(crate) max_request_bytes: usize,
+    pub(crate) max_response_bytes: usize,
+    pub(crate) max_waiters: usize,
+    pub(crate) max_waiters_per_key: usize,
+    pub(crate) max_running: usize,
+    pub(crate) credentials: Vec<HeaderName>,
+    pub(crate) unrecorded: Vec<HeaderName>,
+    pub(crate) docs_url: String,
+    pub(crate) secret: Option<[u8; 32]>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            lease: defaults::LEASE,
+            wait: defaults::WAIT,
+            ttl: defaults::TTL,
+            record: RecordRule::default(),
+            on_abandoned: OnAbandoned::default(),
+            on_store_error: OnStoreError::default(),
+            on_record_failure: OnRecordFailure::default(),
+            store_timeout: defaults::STORE_TIMEOUT,
+            max_run: defaults::MAX_RUN,
+            max_request_bytes: defaults::MAX_REQUEST_BYTES,
+            max_response_bytes: defaults::MAX_RESPONSE_BYTES,
+            max_waiters: defaults::MAX_WAITERS,
+            max_waiters_per_key: defaults::MAX_WAITERS_PER_KEY,
+            max_running: defaults::MAX_RUNNING,
+            credentials: vec![
+                header::AUTHORIZATION,
+                header::COOKIE,
+                HeaderName::from_static("x-api-key"),
+            ],
+            unrecorded: vec![
+                header::DATE,
+                header::SET_COOKIE,
+                HeaderName::from_static("server-timing"),
+                HeaderName::from_static("traceparent"),
+                HeaderName::from_static("tracestate"),
+                HeaderName::from_static("x-request-id"),
+                HeaderName::from_static("x-trace-id"),
+            ],
+            docs_url: defaults::DOCS_URL.to_owned(),
+            secret: None,
+        }
+    }
+}
+
+/// What stands in the attribute of one operation, known at compile time.
+#[derive(Debug)]
+pub struct Spec {
+    pub(crate) handler: &'static str,
+    pub(crate) operation: Option<&'static str>,
+    pub(crate) optional: bool,
+    ttl: Option<Duration>,
+    lease: Option<Duration>,
+    wait: Option<Duration>,
+    record: Option<RecordRule>,
+    on_abandoned: Option<OnAbandoned>,
+    on_store_error: Option<OnStoreError>,
+    on_record_failure: Option<OnRecordFailure>,
+}
+
+#[allow(missing_docs, clippy::missing_docs_in_private_items)] // named after the options they set
+impl Spec {
+    pub const fn new(handler: &'static str) -> Self {
+        Self {
+            handler,
+            operation: None,
+            optional: false,
+            ttl: None,
+            lease: None,
+            wait: None,
+            record: None,
+            on_abandoned: None,
+            on_store_error: None,
+            on_record_failure: None,
+        }
+    }
+
+    #[must_use]
+    pub const fn operation(mut self, operation: &'static str) -> Self {
+        self.operation = Some(operation);
+        self
+    }
+
+    #[must_use]
+    pub const fn optional(mut self) -> Self {
+        self.optional = true;
+        self
+    }
+
+    #[must_use]
+    pub const fn ttl(mut self, ttl: Duration) -> Self {
+        self.ttl = Some(ttl);
+        self
+    }
+
+    #[must_use]
+    pub const fn lease(mut self, lease: Duration) -> Self {
+        self.lease = Some(lease);
+        self
+    }
+
+    #[must_use]
+    pub const fn wait(mut self, wait: Duration) -> Self {
+        self.wait = Some(wait);
+        self
+    }
+
+    #[must_use]
+    pub const fn record(mut self, rule: RecordRule) -> Self {
+        self.record = Some(rule);
+        self
+    }
+
+    #[must_use]
+    pub const fn on_abandoned(mut self, choice: OnAbandoned) -> Self {
+        self.on_abandoned = Some(choice);
+        self
+    }
+
+    #[must_use]
+    pub const fn on_store_error(mut self, choice: OnStoreError) -> Self {
+        self.on_store_error = Some(choice);
+        self
+    }
+
+    #[must_use]
+    pub const fn on_record_failure(mut self, choice: OnRecordFailure) -> Self {
+        self.on_record_failure = Some(choice);
+        self
+    }
+}
+
+/// What holds for one request: the operation's own options, else the runtime's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Policy {
+    pub(crate) lease: Duration,
+    pub(crate) wait: Duration,
+    pub(crate) ttl: Duration,
+    pub(crate) record: RecordRule,
+    pub(crate) on_abandoned: OnAbandoned,
+    pub(crate) on_store_error: OnStoreError,
+    pub(crate) on_record_failure: OnRecordFailure,
+}
+
+impl Policy {
+    /// Options belong to the operation, never to the store: two handlers may share one.
+    pub(crate) fn of(spec: &Spec, settings: &Settings) -> Self {
+        Self {
+            lease: spec.lease.unwrap_or(settings.lease),
+            wait: spec.wait.unwrap_or(settings.wait),
+            ttl: spec.ttl.unwrap_or(settings.ttl),
+            record: spec.record.unwrap_or(settings.record),
+            on_abandoned: spec.on_abandoned.unwrap_or(settings.on_abandoned),
+            on_store_error: spec.on_store_error.unwrap_or(settings.on_store_error),
+            on_record_failure: spec.on_record_failure.unwrap_or(settings.on_record_failure),
+        }
+    }
+}
