@@ -103,7 +103,7 @@ fn handler(criterion: &mut Criterion) {
         use idempotent_benches::ours;
         use idempotent_runtime::MemoryStore;
 
-        let guarded = |app: &App| ours(app, MemoryStore::new());
+        let guarded = |app: &App| ours(app, MemoryStore::builder().budget(4 << 30).build());
         group.bench_function("fresh", |bencher| measure(bencher, &runtime, guarded, 0));
         group.bench_function("replay", |bencher| measure(bencher, &runtime, guarded, 256));
     }
