@@ -1,1 +1,11 @@
-//! What the tests of this package share.
+//! What the tests of this package share: requests to a router, and a store that fails on command.
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::missing_panics_doc)] // tests only
+
+mod client;
+mod faulty;
+
+pub use self::{
+    client::{Answer, Request, get, post},
+    faulty::{Fault, Faulty, Gate, Step},
+};

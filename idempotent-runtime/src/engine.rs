@@ -25,7 +25,7 @@ use tracing::Instrument as _;
 use crate::{
     attempt::AttemptSlot,
     fingerprint::Fingerprint,
-    flight::{Flights, Joined, Landing, Leading, Waiter},
+    flight::{Flight, Flights, Joined, Landing, Leading},
     heartbeat::Heartbeat,
     key::StorageKey,
     operation::Operation,
@@ -131,85 +131,89 @@ impl Engine {
         A: Send + 'static,
         W: Future<Output = Verdict<A>> + Send + 'static,
     {
-        match self.wait_or_lead(&call).await {
-            Err(answer) => answer,
-            Ok(leading) => {
-                let _requester = Requester(Arc::clone(leading.flight()));
-                let task = Arc::clone(self).lead(call, leading, work).in_current_span();
-                match self.tasks.spawn(task).await {
-                    Ok(ended) => ended.answer(),
-                    Err(error) => match error.try_into_panic() {
-                        Ok(panic) => resume_unwind(panic),
-                        Err(_cancelled) => Refusal::Draining.into(),
-                    },
+        let (leading, deadline) = match self.wait_or_lead(&call).await {
+            Ok(lead) => lead,
+            Err(answer) => return answer,
+        };
+        let _requester = Requester(Arc::clone(leading.flight()));
+        let engine = Arc::clone(self);
+        let task = async move {
+            match engine.claim(&call, leading, deadline).await {
+                Ok(claimed) => {
+                    let executed = engine.execute(&call, claimed, work).await;
+                    engine.settle(&call, executed).await
                 }
+                Err(unclaimed) => Ended::Answer(unclaimed.answer()),
             }
-        }
+        };
+        self.in_task(task).await.map_or_else(Answer::from, Ended::answer)
     }
 
-    /// Like [`answer`](Self::answer), with `work` in the caller's own task. Dropped before it
-    /// began, the lease is released; dropped later, it is left to lapse.
+    /// Like [`answer`](Self::answer), with `work` in the caller's own task: only its claim and its
+    /// outcome outlive the caller. Dropped before `work` began, the lease is released; dropped
+    /// while it runs, the lease is abandoned.
     pub(crate) async fn answer_inline<A, W>(self: &Arc<Self>, call: Call, work: W) -> Answer<A>
     where
+        A: Send + 'static,
         W: Future<Output = Verdict<A>>,
     {
-        match self.wait_or_lead(&call).await {
-            Err(answer) => answer,
-            Ok(leading) => {
-                let _requester = Requester(Arc::clone(leading.flight()));
-                let _running = self.tasks.token();
-                let (engine, claimed) = (Arc::clone(self), call.clone());
-                let claim = async move { engine.claim(&claimed, leading).await };
-                match self.tasks.spawn(claim.in_current_span()).await {
-                    Ok(Ok(claimed)) => self.execute(&call, claimed, work).await.answer(),
-                    Ok(Err(refused)) => refused.answer(),
-                    Err(error) => match error.try_into_panic() {
-                        Ok(panic) => resume_unwind(panic),
-                        Err(_cancelled) => Refusal::Draining.into(),
-                    },
-                }
-            }
-        }
+        let (leading, deadline) = match self.wait_or_lead(&call).await {
+            Ok(lead) => lead,
+            Err(answer) => return answer,
+        };
+        let _requester = Requester(Arc::clone(leading.flight()));
+        let _running = self.tasks.token();
+        let (engine, claiming) = (Arc::clone(self), call.clone());
+        let claim = async move { engine.claim(&claiming, leading, deadline).await };
+        let claimed = match self.in_task(claim).await {
+            Ok(Ok(claimed)) => claimed,
+            Ok(Err(unclaimed)) => return unclaimed.answer(),
+            Err(refusal) => return refusal.into(),
+        };
+        let executed = self.execute(&call, claimed, work).await;
+        let engine = Arc::clone(self);
+        let settle = async move { engine.settle(&call, executed).await };
+        self.in_task(settle).await.map_or_else(Answer::from, Ended::answer)
     }
 
-    async fn lead<A, W>(self: Arc<Self>, call: Call, leading: Leading, work: W) -> Ended<A>
-    where
-        W: Future<Output = Verdict<A>>,
-    {
-        match self.claim(&call, leading).await {
-            Ok(claimed) => self.execute(&call, claimed, work).await,
-            Err(refused) => Ended::Answer(refused.answer()),
+    /// Runs a part of the protocol where a client that hangs up cannot cancel it.
+    async fn in_task<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        match self.tasks.spawn(task.in_current_span()).await {
+            Ok(done) => Ok(done),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                // The executor is shutting down.
+                Err(_cancelled) => Err(Refusal::Draining),
+            },
         }
     }
 
     /// Rows "look-up" of the protocol that need no claim: a record in memory, a flight to share.
-    async fn wait_or_lead<A>(&self, call: &Call) -> Result<Leading, Answer<A>> {
+    /// Else the flight to lead, and how long to be patient.
+    async fn wait_or_lead<A>(&self, call: &Call) -> Result<(Leading, Instant), Answer<A>> {
         if let Some(record) = self.store.recall(&call.key) {
             return Err(match *record.fingerprint() == call.fingerprint {
                 true => Answer::replay(record),
                 false => Refusal::KeyReused.into(),
             });
         }
-        let mut deadline = None;
+        let deadline = far(Instant::now(), call.policy.wait);
         loop {
             match self.flights.join((call.key, call.fingerprint)) {
-                Joined::Leader(leading) => return Ok(leading),
+                Joined::Leader(leading) => return Ok((leading, deadline)),
                 Joined::NoRoom => return Err(Refusal::InProgress.into()),
                 Joined::Waiter(waiter) => {
-                    let deadline =
-                        *deadline.get_or_insert_with(|| far(Instant::now(), call.policy.wait));
-                    self.wait(waiter, deadline).await?;
+                    match waiter.outcome(deadline).await.map(Answer::landed) {
+                        None => return Err(Refusal::InProgress.into()),
+                        Some(Some(answer)) => return Err(answer),
+                        // The flight vanished: the store has to be asked.
+                        Some(None) => {}
+                    }
                 }
             }
-        }
-    }
-
-    /// Waits for a flight; `Ok` when it vanished and the store has to be asked.
-    async fn wait<A>(&self, waiter: Waiter, deadline: Instant) -> Result<(), Answer<A>> {
-        match waiter.outcome(deadline).await.map(Answer::landed) {
-            None => Err(Refusal::InProgress.into()),
-            Some(Some(answer)) => Err(answer),
-            Some(None) => Ok(()),
         }
     }
 
@@ -248,7 +252,7 @@ impl<A> Ended<A> {
 }
 
 /// The request that began a flight. It may go away before the flight lands.
-struct Requester(Arc<crate::flight::Flight>);
+struct Requester(Arc<Flight>);
 
 impl Drop for Requester {
     fn drop(&mut self) {

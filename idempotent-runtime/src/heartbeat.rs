@@ -190,9 +190,11 @@ impl Heartbeat {
         match renewed.unwrap_or(Err(StoreError::Timeout)) {
             Ok(()) => watch.extend(sent + lease_for),
             Err(StoreError::LeaseLost) => {
-                tracing::warn!(key = %lease.key.short(), token = %lease.token, "lease lost");
-                lock(&self.0.state).beats.remove(&id);
-                watch.mark_lost();
+                // A lease that was settled meanwhile is not lost.
+                if lock(&self.0.state).beats.remove(&id).is_some() {
+                    tracing::warn!(key = %lease.key.short(), token = %lease.token, "lease lost");
+                    watch.mark_lost();
+                }
             }
             Err(error) => {
                 tracing::warn!(key = %lease.key.short(), %error, "lease not renewed, trying again");

@@ -5,7 +5,7 @@ use std::{error::Error as _, sync::Arc};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Backoff, Call, Engine, far,
+    Backoff, Call, Engine,
     held::{Claimed, Held, Permit, Unclaimed},
 };
 use crate::{
@@ -32,14 +32,15 @@ pub(super) enum Seen {
 }
 
 impl Engine {
-    /// Claims the operation of `call`; while another process holds it, looks again up to `wait`.
+    /// Claims the operation of `call`; while another process holds it, looks again up to `deadline`.
     /// Whoever waits for the flight is told too when nothing is won.
     pub(super) async fn claim(
         self: &Arc<Self>,
         call: &Call,
         leading: Leading,
+        deadline: Instant,
     ) -> Result<Claimed, Unclaimed> {
-        match self.win(call, &leading).await {
+        match self.win(call, &leading, deadline).await {
             Ok((held, permit)) => Ok(Claimed { leading, held, permit }),
             Err(landing) => {
                 leading.land(landing.clone());
@@ -52,8 +53,8 @@ impl Engine {
         self: &Arc<Self>,
         call: &Call,
         leading: &Leading,
+        deadline: Instant,
     ) -> Result<(Option<Held>, Permit), Landing> {
-        let deadline = far(Instant::now(), call.policy.wait);
         loop {
             let permit = Permit::take(self).ok_or(Refusal::TooManyRunning)?;
             let seen = match self.is_draining() {
@@ -158,7 +159,7 @@ impl Engine {
         self.tasks.spawn(async move {
             let acquired = engine.bounded(engine.store.acquire(call.request(lease_id))).await;
             if let Ok(Acquired::Granted(lease)) = acquired {
-                engine.release_unused(lease, call.policy.ttl).await;
+                engine.release_unused(&lease, call.policy.ttl).await;
             }
         });
     }

@@ -15,6 +15,7 @@ use crate::{
     flight::{Landing, Leading},
     heartbeat::{Beating, LeaseWatch},
     lease::Lease,
+    settings::OnAbandoned,
 };
 
 /// What a claim won: the right to run the handler once.
@@ -42,14 +43,25 @@ pub(super) struct Running {
     pub(super) permit: Permit,
 }
 
-/// A lease, renewed while this exists. Dropped before its handler began, it is released at once;
-/// dropped later, its outcome is unknown: it lapses and is abandoned.
+/// A lease, renewed while this exists.
 pub(super) struct Held {
     engine: Arc<Engine>,
     lease: Lease,
     retention: Duration,
+    halt: bool,
     beating: Beating,
-    begun: bool,
+    handler: Handler,
+}
+
+/// How far the handler came, which decides what dropping its lease means.
+#[derive(PartialEq, Eq)]
+enum Handler {
+    /// No effect: the lease is released at once.
+    Waiting,
+    /// The outcome is unknown: the lease lapses, under `halt` at once.
+    Begun,
+    /// It is being settled; whatever is not settled in the end lapses.
+    Ended,
 }
 
 impl Held {
@@ -58,7 +70,8 @@ impl Held {
         let max_run = engine.settings.max_run;
         let beating = engine.heartbeat.start(lease.clone(), call.policy.lease, since, max_run);
         let (engine, retention) = (Arc::clone(engine), call.policy.ttl);
-        Self { engine, lease, retention, beating, begun: false }
+        let halt = call.policy.on_abandoned == OnAbandoned::Halt;
+        Self { engine, lease, retention, halt, beating, handler: Handler::Waiting }
     }
 
     pub(super) fn lease(&self) -> &Lease {
@@ -70,7 +83,11 @@ impl Held {
     }
 
     pub(super) fn begin(&mut self) {
-        self.begun = true;
+        self.handler = Handler::Begun;
+    }
+
+    pub(super) fn end(&mut self) {
+        self.handler = Handler::Ended;
     }
 
     /// The handler has ended: its lease is renewed until its outcome is settled.
@@ -81,26 +98,33 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        if let (false, Ok(runtime)) = (self.begun, Handle::try_current()) {
-            let release = self.engine.release_unused(self.lease.clone(), self.retention);
-            runtime.spawn(release);
+        let Ok(runtime) = Handle::try_current() else { return };
+        let (engine, lease) = (Arc::clone(&self.engine), self.lease.clone());
+        match self.handler {
+            Handler::Waiting => {
+                let retention = self.retention;
+                let release = async move { engine.release_unused(&lease, retention).await };
+                runtime.spawn(self.engine.tasks.track_future(release));
+            }
+            Handler::Begun if self.halt => {
+                let abandon = async move {
+                    if let Err(error) = engine.bounded(engine.store.abandon(&lease)).await {
+                        tracing::debug!(key = %lease.key.short(), %error, "left to lapse");
+                    }
+                };
+                runtime.spawn(self.engine.tasks.track_future(abandon));
+            }
+            Handler::Begun | Handler::Ended => {}
         }
     }
 }
 
 impl Engine {
     /// Best effort: a lease that is not released lapses.
-    pub(super) fn release_unused(
-        self: &Arc<Self>,
-        lease: Lease,
-        retention: Duration,
-    ) -> impl Future<Output = ()> + Send + 'static {
-        let engine = Arc::clone(self);
-        self.tasks.track_future(async move {
-            if let Err(error) = engine.bounded(engine.store.release(&lease, retention)).await {
-                tracing::debug!(key = %lease.key.short(), %error, "unused lease not released");
-            }
-        })
+    pub(super) async fn release_unused(&self, lease: &Lease, retention: Duration) {
+        if let Err(error) = self.bounded(self.store.release(lease, retention)).await {
+            tracing::debug!(key = %lease.key.short(), %error, "unused lease not released");
+        }
     }
 }
 

@@ -4,9 +4,15 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
-use super::{Answer, Backoff, Call, Engine, Verdict, far, held::Running, truth::Truth};
+use super::{
+    Answer, Backoff, Call, Ended, Engine, Verdict,
+    execute::{Executed, Panic, Under},
+    far,
+    held::Running,
+    truth::Truth,
+};
 use crate::{
-    flight::Landing,
+    flight::{Landing, Leading},
     record::Record,
     refusal::Refusal,
     settings::{OnAbandoned, OnRecordFailure},
@@ -22,25 +28,31 @@ impl Engine {
     pub(super) async fn settle<A>(
         self: &Arc<Self>,
         call: &Call,
-        running: Running,
-        verdict: Verdict<A>,
-    ) -> Answer<A> {
-        match verdict {
-            Verdict::Final { record, answer } => self.complete(call, running, record, answer).await,
-            Verdict::Transient { shared, answer, no_effect } => {
+        executed: Executed<A>,
+    ) -> Ended<A> {
+        let Executed { under, result } = executed;
+        let mut running = match under {
+            Under::Lease(running) => running,
+            Under::Nothing(leading) => return unguarded(leading, result),
+        };
+        running.held.end();
+        match result {
+            Ok(Verdict::Final { record, answer }) => {
+                Ended::Answer(self.complete(call, running, record, answer).await)
+            }
+            Ok(Verdict::Transient { shared, answer, no_effect }) => {
                 let landing = Landing::Transient(shared);
-                match self.give_back(call, running, no_effect, landing).await {
-                    Some(record) => Answer::replay(record),
-                    None => Answer::Own(answer),
-                }
+                let taken_over = self.give_back(call, running, no_effect, landing).await;
+                Ended::Answer(taken_over.map_or(Answer::Own(answer), Answer::replay))
+            }
+            // Under `rerun` a panic means "safe to repeat".
+            Err(panic) => {
+                tracing::error!(key = %call.key.short(), operation = %call.operation,
+                    "the handler panicked");
+                self.give_back(call, running, false, Refusal::HandlerPanicked.into()).await;
+                Ended::Panicked(panic)
             }
         }
-    }
-
-    /// A handler that panicked. Under `rerun` that means "safe to repeat".
-    pub(super) async fn settle_panic(self: &Arc<Self>, call: &Call, running: Running) {
-        tracing::error!(key = %call.key.short(), operation = %call.operation, "the handler panicked");
-        self.give_back(call, running, false, Refusal::HandlerPanicked.into()).await;
     }
 
     async fn complete<A>(
@@ -139,6 +151,22 @@ impl Engine {
             }
         }
     }
+}
+
+/// Nobody recorded the answer of an unguarded run; those who joined it share it.
+fn unguarded<A>(leading: Leading, result: Result<Verdict<A>, Panic>) -> Ended<A> {
+    let (landing, ended) = match result {
+        Ok(Verdict::Final { record, answer }) => {
+            let shared = Some(record).filter(|record| !record.is_tombstone());
+            (Landing::Transient(shared), Ended::Answer(Answer::Own(answer)))
+        }
+        Ok(Verdict::Transient { shared, answer, .. }) => {
+            (Landing::Transient(shared), Ended::Answer(Answer::Own(answer)))
+        }
+        Err(panic) => (Refusal::HandlerPanicked.into(), Ended::Panicked(panic)),
+    };
+    leading.land(landing);
+    ended
 }
 
 /// Pauses between two tries of a call whose answer is unknown; `false` when time is up.

@@ -1,0 +1,83 @@
+//! What a correct attribute says. Nothing in here can be wrong any more.
+
+use std::time::Duration;
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote};
+use syn::{Expr, LitStr, Path};
+
+/// The attribute. An option that was not given is `None` and left to the runtime's default, which is
+/// written once, there.
+pub(crate) struct Guard {
+    pub(crate) crate_path: Option<Path>,
+    pub(crate) fingerprint: Option<Expr>,
+    pub(crate) key: Key,
+    pub(crate) lease: Option<Duration>,
+    pub(crate) on_abandoned: Option<OnAbandoned>,
+    pub(crate) on_record_failure: Option<OnRecordFailure>,
+    pub(crate) on_store_error: Option<OnStoreError>,
+    pub(crate) operation: Option<LitStr>,
+    pub(crate) optional: bool,
+    pub(crate) record: Option<RecordRule>,
+    pub(crate) runtime: Option<Expr>,
+    pub(crate) scope: Option<Expr>,
+    pub(crate) spawn: Spawn,
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) wait: Option<Duration>,
+}
+
+/// Where the idempotency key comes from.
+pub(crate) enum Key {
+    /// A request header, by its lower-case name.
+    Header(LitStr),
+    /// An expression over the handler's arguments.
+    Expression(Expr),
+}
+
+/// Where the handler runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub(crate) enum Spawn {
+    /// In a task of its own, so that a client that hangs up cancels nothing.
+    Detached,
+    /// In the request's task; its future need not be `Send + 'static`.
+    Inline,
+}
+
+/// An option whose value is one of a few words.
+pub(crate) trait Word: Copy + 'static {
+    /// The words of the attribute and what they mean.
+    const WORDS: &'static [(&'static str, Self)];
+}
+
+macro_rules! words {
+    ($($(#[$doc:meta])* $name:ident { $($variant:ident = $word:literal),+ })+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq)]
+        #[cfg_attr(test, derive(Debug))]
+        pub(crate) enum $name { $($variant),+ }
+
+        impl Word for $name {
+            const WORDS: &'static [(&'static str, Self)] = &[$(($word, Self::$variant)),+];
+        }
+
+        /// The variant of the runtime's enum of the same name.
+        impl ToTokens for $name {
+            fn to_tokens(&self, tokens: &mut TokenStream) {
+                tokens.extend(match self {
+                    $(Self::$variant => quote!($name::$variant)),+
+                });
+            }
+        }
+    )+};
+}
+words! {
+    /// Which outcomes are recorded.
+    RecordRule { Final = "final", Success = "success", All = "all" }
+    /// What a request does that finds an abandoned lease.
+    OnAbandoned { Rerun = "rerun", Halt = "halt" }
+    /// What a request does while the store cannot be reached.
+    OnStoreError { Fail = "fail", Bypass = "bypass" }
+    /// What the client hears when its outcome could not be recorded yet.
+    OnRecordFailure { Answer = "answer", Withhold = "withhold" }
+}

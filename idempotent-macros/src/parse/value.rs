@@ -1,0 +1,118 @@
+//! Values as all options have them: what stands behind the `=`.
+
+use proc_macro2::{Span, TokenTree};
+use syn::{
+    Error, Expr, ExprGroup, ExprLit, ExprParen, Ident, Lit, LitBool, LitStr, Path, Token,
+    ext::IdentExt as _, parse::ParseStream,
+};
+
+use super::names::{form, list, nearest};
+use crate::model::{Spawn, Word};
+
+/// Any expression.
+pub(super) fn expression(name: &Ident, input: ParseStream<'_>) -> syn::Result<Expr> {
+    equals(name, input)?;
+    let value: Expr = input.parse()?;
+    if let Expr::Assign(assignment) = &value {
+        return Err(Error::new_spanned(assignment.eq_token, "expected `,` between two options"));
+    }
+    Ok(value)
+}
+
+/// An option without a value.
+pub(super) fn flag(name: &Ident, input: ParseStream<'_>) -> syn::Result<()> {
+    if ends(input) {
+        return Ok(());
+    }
+    let message = format!("`{name}` takes no value: write `{name}` alone, or leave it out");
+    Err(Error::new(next_span(input), message))
+}
+
+/// One of the words of `T`.
+pub(super) fn word<T: Word>(name: &Ident, input: ParseStream<'_>) -> syn::Result<T> {
+    equals(name, input)?;
+    let choices = list(T::WORDS).replace(" and ", " or ");
+    if let Ok(literal) = input.fork().parse::<LitStr>() {
+        let message = format!("`{name}` takes a word without quotes: {choices}");
+        return Err(Error::new(literal.span(), message));
+    }
+    if !input.peek(Ident::peek_any) {
+        return Err(input.error(format!("`{name}` is {choices}")));
+    }
+    let given = input.call(Ident::parse_any)?;
+    if let Some((_, meaning)) = T::WORDS.iter().find(|(word, _)| given == word) {
+        return Ok(*meaning);
+    }
+    let meant = nearest(&given.to_string(), T::WORDS.iter().map(|(word, _)| *word));
+    let meant = meant.map_or(String::new(), |meant| format!(" (did you mean `{meant}`?)"));
+    let message = format!("`{name}` is {choices}, not `{given}`{meant}");
+    Err(Error::new(given.span(), message))
+}
+
+/// `operation = "…"`.
+pub(super) fn operation(name: &Ident, input: ParseStream<'_>) -> syn::Result<LitStr> {
+    let value = expression(name, input)?;
+    let Expr::Lit(ExprLit { lit: Lit::Str(literal), .. }) = unparenthesized(&value) else {
+        let message = format!("`{name}` is a string literal: write `{}`", form("operation"));
+        return Err(Error::new_spanned(value, message));
+    };
+    if literal.value().trim().is_empty() {
+        let message = "an operation needs a name: write the handler's, as in `operation = \
+                       \"create_payment\"`, or leave it out to use the route";
+        return Err(Error::new(literal.span(), message));
+    }
+    Ok(literal.clone())
+}
+
+/// `spawn = false`.
+pub(super) fn spawn(name: &Ident, input: ParseStream<'_>) -> syn::Result<Spawn> {
+    equals(name, input)?;
+    let value: LitBool = input.parse().map_err(|error| {
+        Error::new(error.span(), format!("`{name}` is `true` (the default) or `false`"))
+    })?;
+    Ok(if value.value { Spawn::Detached } else { Spawn::Inline })
+}
+
+/// `crate = path`.
+pub(super) fn crate_path(name: &Ident, input: ParseStream<'_>) -> syn::Result<Path> {
+    equals(name, input)?;
+    input.call(Path::parse_mod_style).map_err(|error| {
+        let message = "`crate` is a path without quotes: write `crate = some::path`";
+        Error::new(error.span(), message)
+    })
+}
+
+/// What stands inside parentheses and the invisible groups of `macro_rules!`.
+pub(super) fn unparenthesized(expr: &Expr) -> &Expr {
+    match expr {
+        Expr::Paren(ExprParen { expr, .. }) | Expr::Group(ExprGroup { expr, .. }) => {
+            unparenthesized(expr)
+        }
+        _ => expr,
+    }
+}
+
+/// Takes the `=` that has a value behind it.
+fn equals(name: &Ident, input: ParseStream<'_>) -> syn::Result<()> {
+    let write = format!("write `{}`", form(&name.to_string()));
+    if ends(input) {
+        return Err(Error::new(name.span(), format!("`{name}` needs a value: {write}")));
+    }
+    if !input.peek(Token![=]) || input.peek(Token![==]) || input.peek(Token![=>]) {
+        return Err(Error::new(next_span(input), format!("expected `=` behind `{name}`: {write}")));
+    }
+    let equals: Token![=] = input.parse()?;
+    if ends(input) {
+        return Err(Error::new(equals.span, format!("`{name}` needs a value: {write}")));
+    }
+    Ok(())
+}
+
+fn ends(input: ParseStream<'_>) -> bool {
+    input.is_empty() || input.peek(Token![,])
+}
+
+/// The span of the next token, a whole group included.
+fn next_span(input: ParseStream<'_>) -> Span {
+    input.fork().parse::<TokenTree>().map_or_else(|_| input.span(), |token| token.span())
+}

@@ -1,0 +1,86 @@
+// What the attribute writes for `every_option.rs`, written by the tests of idempotent-macros.
+
+//! Every option at once.
+use axum::{
+    Extension, Json, Router, extract::{Path, State},
+    http::StatusCode, response::IntoResponse, routing::post,
+};
+use idempotent_runtime::{Idempotency, idempotent};
+#[derive(Clone)]
+struct App {
+    idempotency: Idempotency,
+}
+#[derive(Clone)]
+struct Tenant {
+    id: u64,
+    region: String,
+}
+#[derive(serde::Deserialize)]
+struct NewPayment {
+    reference: String,
+    amount: u64,
+    currency: String,
+}
+/// Doc comments, visibility and other attributes stay.
+pub(crate) async fn create_payment<T>(
+    State(app): State<App>,
+    Extension(tenant): Extension<Tenant>,
+    __idempotent_2_0: Extension<T>,
+    _account: Path<u64>,
+    __idempotent_last: idempotent_runtime::__private::Guarded<Json<NewPayment>>,
+) -> idempotent_runtime::__private::Outcome<
+    Result<(StatusCode, impl IntoResponse), StatusCode>,
+>
+where
+    T: Clone + Send + Sync,
+    T: 'static,
+{
+    let (__idempotent_value, __idempotent_guard) = __idempotent_last.into_parts();
+    let Json(mut new) = __idempotent_value;
+    let __idempotent_call = idempotent_runtime::__private::Call::new(
+            __idempotent_guard,
+            const {
+                &idempotent_runtime::__private::Spec::new(
+                        ::core::concat!(::core::module_path!(), "::create_payment"),
+                    )
+                    .ttl(idempotent_runtime::__private::Duration::new(604800, 0))
+                    .lease(idempotent_runtime::__private::Duration::new(30, 0))
+                    .wait(idempotent_runtime::__private::Duration::new(1, 500000000))
+                    .optional()
+                    .record(idempotent_runtime::__private::RecordRule::Success)
+                    .on_abandoned(idempotent_runtime::__private::OnAbandoned::Halt)
+                    .on_store_error(idempotent_runtime::__private::OnStoreError::Bypass)
+                    .on_record_failure(
+                        idempotent_runtime::__private::OnRecordFailure::Withhold,
+                    )
+                    .operation("create_payment")
+            },
+        )
+        .runtime(&app.idempotency)
+        .scope(&(&tenant.id, &tenant.region))
+        .fingerprint(&(&&new.amount, &&new.currency))
+        .key(&new.reference);
+    idempotent_runtime::__private::run(
+            __idempotent_call,
+            async move {
+                #[allow(unreachable_code, clippy::empty_loop, clippy::let_unit_value)]
+                if false {
+                    let __idempotent_result: Result<(StatusCode, _), StatusCode> = loop {};
+                    return __idempotent_result;
+                }
+                let _ = &__idempotent_2_0;
+                let _ = &_account;
+                drop((app, tenant));
+                new.amount += 1;
+                let amount = u32::try_from(new.amount)
+                    .map_err(|_| StatusCode::BAD_REQUEST)?;
+                Ok((StatusCode::CREATED, Json(amount)))
+            },
+            idempotent_runtime::__private::reply::<Result<(StatusCode, _), StatusCode>>,
+        )
+        .await
+}
+fn main() {
+    let _: Router<App> = Router::new()
+        .route("/{account}/payments", post(create_payment::<u8>));
+}

@@ -1,0 +1,38 @@
+// What the attribute writes for `zero_arguments.rs`, written by the tests of idempotent-macros.
+
+//! A handler without arguments gets one: the guard needs the request.
+use axum::{Router, routing::post};
+use idempotent_runtime::idempotent;
+async fn tick(
+    __idempotent_last: ::idempotent_runtime::__private::Guarded<()>,
+) -> ::idempotent_runtime::__private::Outcome<()> {
+    let (__idempotent_value, __idempotent_guard) = __idempotent_last.into_parts();
+    let () = __idempotent_value;
+    let __idempotent_call = ::idempotent_runtime::__private::Call::new(
+            __idempotent_guard,
+            const {
+                &::idempotent_runtime::__private::Spec::new(
+                    ::core::concat!(::core::module_path!(), "::tick"),
+                )
+            },
+        )
+        .key_header(const {
+            ::idempotent_runtime::__private::HeaderName::from_static("idempotency-key")
+        });
+    ::idempotent_runtime::__private::run(
+            __idempotent_call,
+            async move {
+                #[allow(unreachable_code, clippy::empty_loop, clippy::let_unit_value)]
+                if false {
+                    let __idempotent_result: () = loop {};
+                    return __idempotent_result;
+                }
+                println!("tick");
+            },
+            ::idempotent_runtime::__private::reply::<()>,
+        )
+        .await
+}
+fn main() {
+    let _: Router = Router::new().route("/ticks", post(tick));
+}

@@ -1,0 +1,13 @@
+//! A handler without arguments gets one: the guard needs the request.
+
+use axum::{Router, routing::post};
+use idempotent_runtime::idempotent;
+
+#[idempotent(key = header("Idempotency-Key"))]
+async fn tick() {
+    println!("tick");
+}
+
+fn main() {
+    let _: Router = Router::new().route("/ticks", post(tick));
+}
