@@ -11,7 +11,7 @@ mod server;
 
 use std::{
     sync::{Arc, atomic::AtomicU64},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Result, ensure};
@@ -29,7 +29,8 @@ use crate::{
 #[derive(Debug, Parser)]
 #[command(args_conflicts_with_subcommands = true)]
 struct Arguments {
-    /// How often each contender is measured in each mode.
+    /// How many undisturbed windows each contender gets in each mode; up to three times as many are
+    /// tried.
     #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
     /// How long one window is.
@@ -132,7 +133,7 @@ async fn measure(
     keys_sent = 0;
     let mut rows = [Row::new(contender, "fresh"), Row::new(contender, "replay")];
     let mut before = timed(&bare, &mut bare_load, &bare_keys, length).await?;
-    for round in 0..arguments.rounds {
+    for round in 1..=3 * arguments.rounds {
         if keys_sent >= arguments.max_keys {
             eprintln!("{}: stops at {keys_sent} keys", contender.name());
             break;
@@ -140,32 +141,27 @@ async fn measure(
         for (row, keys) in rows.iter_mut().zip([&fresh, &replay]) {
             let window = timed(&guarded, &mut load, keys, length).await?;
             let after = timed(&bare, &mut bare_load, &bare_keys, length).await?;
+            let Window { sent, failed, replayed, .. } = window.window;
             let is_fresh = row.mode == "fresh";
-            row.wrong += window.window.failed;
-            let replayed = if is_fresh { 0 } else { window.window.sent };
-            if contender != Contender::Bare {
-                row.wrong += window.window.replayed.abs_diff(replayed);
-            }
+            row.wrong += failed;
             if is_fresh {
-                effects += window.window.sent;
-                keys_sent += window.window.sent;
+                effects += sent;
+                keys_sent += sent;
             }
             // What happened is what should have, no more and no less.
             if contender != Contender::Bare {
+                row.wrong += replayed.abs_diff(if is_fresh { 0 } else { sent });
                 let happened = load.effects().await?;
                 row.wrong += happened.abs_diff(effects);
                 effects = happened;
             }
             let pair = Pair::new(&before, &window, &after);
-            eprintln!(
-                "{} {} {}/{}: {pair}",
-                contender.name(),
-                row.mode,
-                round + 1,
-                arguments.rounds
-            );
-            row.pairs.push(pair);
+            eprintln!("{} {} {round}: {pair}", contender.name(), row.mode);
+            row.add(pair);
             before = after;
+        }
+        if rows.iter().all(|row| row.undisturbed() >= arguments.rounds as usize) {
+            break;
         }
     }
     if let (Some(before), Some(after)) = (resident_before, guarded.resident()) {
@@ -174,23 +170,25 @@ async fn measure(
     Ok(rows.into())
 }
 
-/// A window, and how much of its time server and load were running.
+/// A window, and what share of a core its server, the load and all others took.
 #[derive(Debug)]
 struct Timed {
     window: Window,
-    server_busy: Option<f64>,
-    load_busy: Option<f64>,
+    server: Option<f64>,
+    load: Option<f64>,
+    others: Option<f64>,
 }
 
 async fn timed(server: &Server, load: &mut Load, keys: &Keys, length: Duration) -> Result<Timed> {
-    let (server_before, load_before) = (server.busy(), server::busy("self"));
+    let clocks = || [server.busy(), server::busy("self"), server::all_busy()];
+    let started = Instant::now();
+    let before = clocks();
     let window = load.window(keys, length).await?;
-    let share = |before: Option<Duration>, after: Option<Duration>| {
-        Some(after?.saturating_sub(before?).as_secs_f64() / length.as_secs_f64())
-    };
-    Ok(Timed {
-        window,
-        server_busy: share(server_before, server.busy()),
-        load_busy: share(load_before, server::busy("self")),
-    })
+    let after = clocks();
+    let took = started.elapsed().as_secs_f64();
+    let share =
+        |clock: usize| Some((after[clock]?.saturating_sub(before[clock]?)).as_secs_f64() / took);
+    let (server, load, all) = (share(0), share(1), share(2));
+    let others = all.zip(server).zip(load).map(|((all, server), load)| all - server - load);
+    Ok(Timed { window, server, load, others })
 }

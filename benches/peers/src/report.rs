@@ -12,27 +12,34 @@ pub(crate) struct Pair {
     p99: Duration,
     bare_p99: Duration,
     worst: Duration,
-    server_busy: Option<f64>,
-    bare_busy: Option<f64>,
-    load_busy: Option<f64>,
+    server: Option<f64>,
+    bare: Option<f64>,
+    load: Option<f64>,
+    others: Option<f64>,
 }
 
 impl Pair {
     pub(crate) fn new(before: &Timed, window: &Timed, after: &Timed) -> Self {
-        let [before_busy, after_busy] = [before.server_busy, after.server_busy];
+        let most = |share: fn(&Timed) -> Option<f64>| {
+            [before, window, after].into_iter().filter_map(share).reduce(f64::max)
+        };
         Self {
             per_second: window.window.per_second,
             bare_per_second: f64::midpoint(before.window.per_second, after.window.per_second),
             p99: window.window.p99,
             bare_p99: (before.window.p99 + after.window.p99) / 2,
             worst: window.window.worst,
-            server_busy: window.server_busy,
-            bare_busy: before_busy.zip(after_busy).map(|(one, two)| f64::midpoint(one, two)),
-            load_busy: [before, window, after]
-                .iter()
-                .filter_map(|window| window.load_busy)
-                .reduce(f64::max),
+            server: window.server,
+            bare: before.server.zip(after.server).map(|(one, two)| f64::midpoint(one, two)),
+            load: most(|window| window.load),
+            others: most(|window| window.others),
         }
+    }
+
+    /// Whether something else on the machine took a tenth of a core, or more, in any of the three
+    /// windows.
+    fn is_disturbed(&self) -> bool {
+        self.others.is_some_and(|others| others >= 0.1)
     }
 
     fn rate_ratio(&self) -> f64 {
@@ -48,14 +55,16 @@ impl fmt::Display for Pair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{:.2} of {:.0}/s, p99 {:.2?} of {:.2?}; busy: server {}, bare {}, load {}",
+            "{:.2} of {:.0}/s, p99 {:.2?} of {:.2?}; busy: server {}, bare {}, load {}, others {}{}",
             self.rate_ratio(),
             self.bare_per_second,
             self.p99,
             self.bare_p99,
-            percent(self.server_busy),
-            percent(self.bare_busy),
-            percent(self.load_busy),
+            percent(self.server),
+            percent(self.bare),
+            percent(self.load),
+            percent(self.others),
+            if self.is_disturbed() { " (disturbed)" } else { "" },
         )
     }
 }
@@ -69,7 +78,8 @@ fn percent(share: Option<f64>) -> String {
 pub(crate) struct Row {
     contender: Contender,
     pub(crate) mode: &'static str,
-    pub(crate) pairs: Vec<Pair>,
+    pairs: Vec<Pair>,
+    disturbed: Vec<Pair>,
     pub(crate) bytes_per_key: Option<u64>,
     /// Answers or effects that were not as they should be.
     pub(crate) wrong: u64,
@@ -77,15 +87,35 @@ pub(crate) struct Row {
 
 impl Row {
     pub(crate) fn new(contender: Contender, mode: &'static str) -> Self {
-        Self { contender, mode, pairs: Vec::new(), bytes_per_key: None, wrong: 0 }
+        Self {
+            contender,
+            mode,
+            pairs: Vec::new(),
+            disturbed: Vec::new(),
+            bytes_per_key: None,
+            wrong: 0,
+        }
+    }
+
+    pub(crate) fn add(&mut self, pair: Pair) {
+        if pair.is_disturbed() { &mut self.disturbed } else { &mut self.pairs }.push(pair);
+    }
+
+    pub(crate) fn undisturbed(&self) -> usize {
+        self.pairs.len()
     }
 
     pub(crate) fn is_right(&self) -> bool {
         self.wrong == 0
     }
 
+    /// Of the undisturbed windows; of the others where there is no such.
     fn spread(&self, figure: impl Fn(&Pair) -> f64) -> Spread {
-        let mut all: Vec<f64> = self.pairs.iter().map(figure).collect();
+        let pairs = if self.pairs.is_empty() { &self.disturbed } else { &self.pairs };
+        let mut all: Vec<f64> = pairs.iter().map(figure).collect();
+        if all.is_empty() {
+            return Spread { least: f64::NAN, median: f64::NAN, most: f64::NAN };
+        }
         all.sort_by(f64::total_cmp);
         let middle = all.len() / 2;
         let median = if all.len().is_multiple_of(2) {
@@ -114,13 +144,13 @@ impl fmt::Display for Spread {
 pub(crate) fn print(rows: &[Row]) {
     println!(
         "| contender | mode | req/s ÷ bare | req/s | bare req/s | p99 ÷ bare | p99 ms | \
-         bare p99 ms | worst ms | bytes per key | wrong |"
+         bare p99 ms | worst ms | bytes per key | windows | disturbed | wrong |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
     for row in rows {
         let milliseconds = |time: Duration| 1000.0 * time.as_secs_f64();
         println!(
-            "| {} | {} | {} | {:.0} | {:.0} | {} | {} | {:.2} | {:.1} | {} | {} |",
+            "| {} | {} | {} | {:.0} | {:.0} | {} | {} | {:.2} | {:.1} | {} | {} | {} | {} |",
             row.contender.name(),
             row.mode,
             row.spread(Pair::rate_ratio),
@@ -131,7 +161,14 @@ pub(crate) fn print(rows: &[Row]) {
             row.spread(|pair| milliseconds(pair.bare_p99)).median,
             row.spread(|pair| milliseconds(pair.worst)).most,
             row.bytes_per_key.map_or_else(String::new, |bytes| bytes.to_string()),
+            row.pairs.len(),
+            row.disturbed.len(),
             row.wrong,
+        );
+    }
+    if rows.iter().any(|row| row.pairs.is_empty()) {
+        println!(
+            "\nWhere `windows` is 0 the machine was busy with something else: not a measurement."
         );
     }
 }

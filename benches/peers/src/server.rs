@@ -131,3 +131,13 @@ pub(crate) fn busy(process: &str) -> Option<Duration> {
     let system: u64 = fields.next()?.parse().ok()?;
     Some(Duration::from_millis(10 * (user + system)))
 }
+
+/// The processor time that everything on this machine has used, and what its host took away.
+pub(crate) fn all_busy() -> Option<Duration> {
+    let stat = fs::read_to_string("/proc/stat").ok()?;
+    let fields: Vec<u64> =
+        stat.lines().next()?.split_whitespace().skip(1).map_while(|n| n.parse().ok()).collect();
+    // user, nice, system, (idle, iowait,) irq, softirq, steal
+    let [user, nice, system, _, _, irq, softirq, steal, ..] = fields[..] else { return None };
+    Some(Duration::from_millis(10 * (user + nice + system + irq + softirq + steal)))
+}
