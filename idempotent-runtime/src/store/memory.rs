@@ -6,6 +6,8 @@ mod hash;
 mod held;
 mod records;
 mod shard;
+#[cfg(test)]
+mod tests;
 
 use std::{
     fmt,
