@@ -1,6 +1,7 @@
 //! The store contract and what `MemoryStore` adds to it, under paused time or real threads.
 
 mod contract;
+mod expiry;
 mod steps;
 
 use std::{
