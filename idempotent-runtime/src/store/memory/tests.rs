@@ -2,6 +2,7 @@
 
 mod contract;
 mod expiry;
+mod full;
 mod steps;
 
 use std::{
