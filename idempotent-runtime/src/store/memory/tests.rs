@@ -3,6 +3,7 @@
 mod contract;
 mod expiry;
 mod full;
+mod races;
 mod steps;
 
 use std::{
