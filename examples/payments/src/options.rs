@@ -32,8 +32,13 @@ pub(crate) struct Options {
     )]
     pub(crate) drain: Duration,
 
-    /// What is logged to stderr, such as `info,idempotent_runtime=debug`
-    #[arg(long, env = "PAYMENTS_LOG", value_name = "FILTER", default_value = "info")]
+    /// What is logged to stderr; the outcomes of the guard are at `debug`
+    #[arg(
+        long,
+        env = "PAYMENTS_LOG",
+        value_name = "FILTER",
+        default_value = "info,idempotent_runtime=debug"
+    )]
     pub(crate) log: Targets,
 }
 

@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use idempotent_runtime::DoNotRecord;
-use serde_json::json;
+use serde::Serialize;
 
 use crate::ledger::RefundError;
 
@@ -61,13 +61,22 @@ impl From<RefundError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = Json(json!({
-            "type": "about:blank",
-            "title": self.status.canonical_reason().unwrap_or("Unknown status"),
-            "status": self.status.as_u16(),
-            "detail": self.detail,
-        }));
+        let body = Json(Members {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Unknown status"),
+            status: self.status.as_u16(),
+            detail: self.detail,
+        });
         let answer = (self.status, [(header::CONTENT_TYPE, "application/problem+json")], body);
         if self.recorded { answer.into_response() } else { (DoNotRecord, answer).into_response() }
     }
+}
+
+/// `about:blank` says that the title is that of the status.
+#[derive(Serialize)]
+struct Members {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: String,
 }

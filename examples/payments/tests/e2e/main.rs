@@ -6,6 +6,8 @@ mod client;
 mod concurrency;
 mod hang_up;
 mod options;
+#[cfg(unix)]
+mod readme;
 mod replay;
 mod routes;
 mod server;

@@ -66,6 +66,25 @@ async fn another_caller_is_not_shown_the_answer() {
     assert_eq!(other.json()["code"], "key_reused");
 }
 
+#[tokio::test]
+async fn each_outcome_is_one_line_of_the_log() {
+    let server = Server::start().await;
+    server.pay("a").answer().await.assert_paid(1);
+    server.pay("a").answer().await.assert_paid(1);
+    server.post("/payments").key("a").json("{}").answer().await.problem(422);
+    server.get("/health").answer().await;
+    server.logged("answered", 4).await;
+    let log = server.log();
+    for (outcome, request) in [
+        ("outcome=\"executed\"", "status=201 replayed=false"),
+        ("outcome=\"replayed\"", "status=201 replayed=true"),
+        ("outcome=\"key_reused\"", "status=422 replayed=false"),
+    ] {
+        let lines = |text| log.iter().filter(|line| line.contains(text)).count();
+        assert_eq!((lines(outcome), lines(request)), (1, 1), "{log:#?}");
+    }
+}
+
 /// The key is the client's secret: whoever knows it can ask for the answer.
 #[tokio::test]
 async fn a_key_is_neither_logged_nor_echoed() {
