@@ -2,6 +2,8 @@
 //!
 //! Read `api.rs` first: two guarded handlers. The rest is what every service has.
 
+#![forbid(unsafe_code)]
+
 mod api;
 mod ledger;
 mod options;

@@ -4,12 +4,7 @@ use std::{io, time::Duration};
 
 use axum::Router;
 use idempotent_runtime::Idempotency;
-use tokio::{
-    net::TcpListener,
-    select,
-    sync::oneshot,
-    time::{Instant, timeout_at},
-};
+use tokio::{join, net::TcpListener, select, sync::oneshot, time::timeout};
 
 /// Serves `api` until a signal arrives. Then no connection is accepted any more, and what runs has
 /// `drain` to end: handlers whose clients have hung up, too.
@@ -31,9 +26,8 @@ pub(crate) async fn serve(
         signal = signals.received() => tracing::info!(signal, ?drain, "stopping"),
     }
     let _ = stop.send(());
-    let deadline = Instant::now() + drain;
-    let left = idempotency.drain(drain).await;
-    let answered = timeout_at(deadline, server).await.is_ok();
+    let (left, answered) = join!(idempotency.drain(drain), timeout(drain, server));
+    let answered = answered.is_ok();
     if left == 0 && answered {
         tracing::info!("stopped");
     } else {
