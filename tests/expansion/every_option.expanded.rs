@@ -1,4 +1,5 @@
-// What the attribute writes for `every_option.rs`, written by the tests of idempotent-macros.
+// What the attribute writes for `every_option.rs`; written by the tests of idempotent-macros.
+#![allow(unused_imports)]
 
 //! Every option at once.
 use axum::{

@@ -1,4 +1,5 @@
-// What the attribute writes for `minimal.rs`, written by the tests of idempotent-macros.
+// What the attribute writes for `minimal.rs`; written by the tests of idempotent-macros.
+#![allow(unused_imports)]
 
 //! The attribute as most handlers have it.
 use axum::{Json, Router, routing::post};

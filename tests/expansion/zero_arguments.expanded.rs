@@ -1,4 +1,5 @@
-// What the attribute writes for `zero_arguments.rs`, written by the tests of idempotent-macros.
+// What the attribute writes for `zero_arguments.rs`; written by the tests of idempotent-macros.
+#![allow(unused_imports)]
 
 //! A handler without arguments gets one: the guard needs the request.
 use axum::{Router, routing::post};
