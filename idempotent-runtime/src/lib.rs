@@ -17,6 +17,7 @@ mod http;
 mod idempotency;
 mod key;
 mod lease;
+mod observe;
 mod operation;
 #[cfg(feature = "axum")]
 pub mod problems;
