@@ -14,6 +14,7 @@ use crate::{
     handler::{Handler, is_cfg},
     model::{Guard, Key, Spawn},
     output::{Output, unit},
+    parse::unparenthesized,
 };
 
 /// Writes the guarded handler.
@@ -108,7 +109,7 @@ fn call_with(method: &str, expr: &Expr) -> TokenStream {
 /// A reference to the value of `expr`; of a tuple to its elements, so that none has to move.
 fn borrowed(expr: &Expr) -> TokenStream {
     let span = expr.span().resolved_at(Span::call_site());
-    match expr {
+    match unparenthesized(expr) {
         Expr::Tuple(tuple) => {
             let elems = tuple.elems.iter().map(borrowed);
             let mut elems = Group::new(Delimiter::Parenthesis, quote!(#(#elems,)*));
@@ -200,7 +201,13 @@ fn body(handler: &Handler) -> TokenStream {
     });
     let held = handler.leading.iter().chain(&handler.last).flat_map(|argument| {
         let cfgs: Vec<_> = argument.attrs.iter().filter(|attr| is_cfg(attr)).collect();
-        argument.held.iter().map(move |ident| quote!(#(#cfgs)* let _ = &#ident;))
+        argument.held.iter().map(move |ident| {
+            quote! {
+                #(#cfgs)*
+                #[allow(clippy::used_underscore_binding)]
+                let _ = &#ident;
+            }
+        })
     });
     let mut block = Group::new(Delimiter::Brace, quote!(#aim #(#held)* #statements));
     block.set_span(handler.body.braces);

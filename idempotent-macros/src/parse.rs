@@ -15,6 +15,8 @@ use syn::{
     parse::{ParseStream, Parser as _},
 };
 
+pub(crate) use self::value::unparenthesized;
+
 use self::slot::Slot;
 use crate::{
     ctxt::Ctxt,

@@ -36,6 +36,6 @@ async fn create_payment(
         )
         .await
 }
-fn main() {
+pub fn main() {
     let _: Router = Router::new().route("/payments", post(create_payment));
 }

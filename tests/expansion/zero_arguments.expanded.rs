@@ -34,6 +34,6 @@ async fn tick(
         )
         .await
 }
-fn main() {
+pub fn main() {
     let _: Router = Router::new().route("/ticks", post(tick));
 }

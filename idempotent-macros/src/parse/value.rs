@@ -83,7 +83,7 @@ pub(super) fn crate_path(name: &Ident, input: ParseStream<'_>) -> syn::Result<Pa
 }
 
 /// What stands inside parentheses and the invisible groups of `macro_rules!`.
-pub(super) fn unparenthesized(expr: &Expr) -> &Expr {
+pub(crate) fn unparenthesized(expr: &Expr) -> &Expr {
     match expr {
         Expr::Paren(ExprParen { expr, .. }) | Expr::Group(ExprGroup { expr, .. }) => {
             unparenthesized(expr)

@@ -15,7 +15,7 @@ macro_rules! handlers {
             }
         )+
 
-        fn main() {
+        pub fn main() {
             let _: Router =
                 Router::new().route("/none", post(none))$(.route(concat!("/", stringify!($name)), post($name)))+;
         }

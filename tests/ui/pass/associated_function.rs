@@ -31,6 +31,6 @@ impl<T: Clone + Into<u64> + serde::Serialize + Send + Sync + 'static> Payments<T
     }
 }
 
-fn main() {
+pub fn main() {
     let _ = Payments { fee: 1_u8 }.router();
 }

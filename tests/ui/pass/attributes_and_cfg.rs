@@ -1,4 +1,5 @@
 #![deny(warnings, missing_docs)]
+#![allow(clippy::mixed_attributes_style, clippy::non_minimal_cfg)]
 //! Attributes of the function and of its arguments stay where they mean something.
 
 use axum::{Json, Router, extract::State, http::Method, routing::post};
@@ -19,10 +20,8 @@ pub async fn documented(
     #[cfg(any())] _: State<Missing>,
     #[allow(unused_variables)] mut body: Json<u64>,
 ) -> String {
-    #![allow(unused_assignments)]
-    let mut unused = 1;
-    unused = 2;
-    drop(unused);
+    #![allow(dropping_copy_types)]
+    drop(1);
     String::new()
 }
 
@@ -30,6 +29,6 @@ pub async fn documented(
 #[idempotent(kye = )]
 async fn not_there() {}
 
-fn main() {
+pub fn main() {
     let _: Router = Router::new().route("/", post(documented)).with_state(1);
 }

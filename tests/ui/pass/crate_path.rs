@@ -14,7 +14,7 @@ async fn by_name(Json(amount): Json<u64>) -> Json<u64> {
     Json(amount)
 }
 
-#[idempotent(key = header("Idempotency-Key"), ttl = "24h", crate = crate::vendor::guard)]
+#[idempotent(key = header("Idempotency-Key"), ttl = "24h", crate = self::vendor::guard)]
 async fn by_path(Json(amount): Json<u64>) -> Json<u64> {
     Json(amount)
 }
@@ -24,7 +24,7 @@ async fn by_absolute_path(Json(amount): Json<u64>) -> Json<u64> {
     Json(amount)
 }
 
-fn main() {
+pub fn main() {
     let _: Router = Router::new()
         .route("/name", post(by_name))
         .route("/path", post(by_path))

@@ -21,7 +21,7 @@ async fn below(State(fee): State<u64>, Json(amount): Json<u64>) -> Result<Json<u
 #[axum::debug_handler]
 async fn no_arguments() {}
 
-fn main() {
+pub fn main() {
     let _: Router = Router::new()
         .route("/above", post(above))
         .route("/below", post(below))

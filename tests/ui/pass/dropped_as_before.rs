@@ -35,9 +35,9 @@ macro_rules! handler {
             State(_): State<Permit>,
             State((_first, _)): State<(Permit, Permit)>,
             _: State<Permit>,
-        ) -> usize {
+        ) -> String {
             tokio::task::yield_now().await;
-            count.load(Relaxed)
+            count.load(Relaxed).to_string()
         }
     };
 }
@@ -45,7 +45,7 @@ handler!(spawned);
 handler!(inline, spawn = false);
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() {
+pub async fn main() {
     macro_rules! check {
         ($name:ident) => {
             let count = Arc::default();
@@ -58,7 +58,7 @@ async fn main() {
                 State((permit(), permit())),
                 Guarded::unguarded(State(permit())),
             );
-            assert_eq!(call.await.direct(), 6, "all are held while the body runs");
+            assert_eq!(call.await.direct(), "6", "all are held while the body runs");
             assert_eq!(count.load(Relaxed), 0, "none is held any longer");
         };
     }

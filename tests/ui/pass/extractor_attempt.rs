@@ -16,7 +16,7 @@ async fn last(attempt: Attempt) -> String {
     }
 }
 
-fn main() {
+pub fn main() {
     let _: Router =
         Router::new().route("/not-last", post(not_last)).route("/last", post(last));
 }

@@ -24,7 +24,7 @@ async fn form(Form(new): Form<NewPayment>) -> String {
     new.amount.to_string()
 }
 
-fn main() {
+pub fn main() {
     let _: Router = Router::new()
         .route("/bytes", post(bytes))
         .route("/string", post(string))

@@ -18,7 +18,7 @@ async fn not_last(user: Option<Extension<User>>, Json(amount): Json<u64>) -> Str
     user.map_or(amount, |Extension(user)| user.id).to_string()
 }
 
-fn main() {
+pub fn main() {
     let _: Router = Router::new()
         .route("/last", post(last))
         .route("/not-last", post(not_last))

@@ -16,6 +16,6 @@ async fn create_payment(State(_app): State<App>, Json(new): Json<NewPayment>) ->
     Json(new.amount)
 }
 
-fn main() {
+pub fn main() {
     let _: Router = Router::new().route("/payments", post(create_payment)).with_state(App);
 }

@@ -60,7 +60,7 @@ async fn parts(Tenant(id): Tenant) -> String {
     id.to_string()
 }
 
-fn main() {
+pub fn main() {
     let _: Router = Router::new()
         .route("/both", post(both))
         .route("/parts", post(parts))

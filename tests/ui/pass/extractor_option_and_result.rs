@@ -24,7 +24,7 @@ async fn path_or_none(id: Option<Path<u64>>) -> String {
     format!("{:?}", id.map(|Path(id)| id))
 }
 
-fn main() {
+pub fn main() {
     let _: Router = Router::new()
         .route("/body-or-none", post(body_or_none))
         .route("/body-or-why-not", post(body_or_why_not))

@@ -28,7 +28,7 @@ async fn parts(method: Method, uri: Uri, headers: HeaderMap) -> (HeaderMap, Stri
     (headers, format!("{method} {uri}"))
 }
 
-fn main() {
+pub fn main() {
     let _: Router = Router::new()
         .route("/path/{account}/{payment}", post(path))
         .route("/query/{account}/{payment}", post(query))

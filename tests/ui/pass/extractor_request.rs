@@ -10,6 +10,6 @@ async fn whole_request(request: Request) -> Result<String, StatusCode> {
     Ok(format!("{} {}", parts.uri, body.len()))
 }
 
-fn main() {
+pub fn main() {
     let _: Router = Router::new().route("/", post(whole_request));
 }

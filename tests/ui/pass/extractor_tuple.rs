@@ -23,7 +23,7 @@ async fn parts_in_a_tuple((_, headers): (Method, HeaderMap)) -> String {
 #[idempotent(key = header("Idempotency-Key"))]
 async fn empty_tuple((): ()) {}
 
-fn main() {
+pub fn main() {
     let _: Router = Router::new()
         .route("/body", post(body_in_a_tuple))
         .route("/parts", post(parts_in_a_tuple))

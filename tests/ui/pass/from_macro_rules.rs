@@ -27,7 +27,7 @@ handlers! {
     without(app, amount: (u64, String)): (amount.0, amount.1), "7d" => { drop((app, amount)) }
 }
 
-fn main() {
+pub fn main() {
     let _: Router<App> =
         Router::new().route("/with", post(with_value)).route("/without", post(without));
 }

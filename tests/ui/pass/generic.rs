@@ -54,7 +54,7 @@ impl Named for InMemory {
     }
 }
 
-fn main() {
+pub fn main() {
     drop(InMemory.add(1));
     let _: Router = Router::new()
         .route("/bound", post(bound::<InMemory, 2>))

@@ -34,7 +34,7 @@ async fn same_names(
     Json(__idempotent_result + __idempotent_last.0 + __idempotent_value)
 }
 
-fn main() {
+pub fn main() {
     let _: Router = Router::new().route("/{a}/{b}", post(same_names));
     let path = (1_u64, 2_u64);
     let call = same_names(Path(path), Path(path), (), (), Guarded::unguarded(Json(4)));

@@ -13,8 +13,8 @@ async fn above(method: Method, new: Json<u64>) -> Result<String, String> {
 
 #[tracing::instrument]
 #[idempotent(key = header("Idempotency-Key"))]
-async fn above_with_arguments(method: Method, _new: Json<u64>) {
-    tracing::info!(%method, "inside");
+async fn above_with_arguments(method: Method, _: Method, Json(new): Json<u64>) {
+    tracing::info!(%method, new, "inside");
 }
 
 #[idempotent(key = header("Idempotency-Key"))]
@@ -23,7 +23,7 @@ async fn below(_new: Json<u64>) -> &'static str {
     "inside"
 }
 
-fn main() {
+pub fn main() {
     let _: Router = Router::new()
         .route("/above", post(above))
         .route("/arguments", post(above_with_arguments))

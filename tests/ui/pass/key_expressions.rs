@@ -51,18 +51,18 @@ async fn nested_tuples(Path(account): Path<u64>, Json(order): Json<Order>) -> St
     format!("{account}{reference}{lines:?}{note:?}")
 }
 
-#[idempotent(key = format!("{account}-{}", order.id), scope = -1 + account as i64)]
+#[idempotent(key = format!("{account}-{}", order.id), scope = 1 + account)]
 async fn computed(Path(account): Path<u64>, Json(order): Json<Order>) -> String {
     let Order { id, .. } = order;
     format!("{account}{id}")
 }
 
-#[idempotent(key = order.id(), scope = { let half = account / 2; half })]
+#[idempotent(key = order.id(), scope = if account == 0 { None } else { Some(account) })]
 async fn own_type(Path(account): Path<u64>, headers: HeaderMap, Json(order): Json<Order>) -> String {
     format!("{account}{}{}", headers.len(), order.id)
 }
 
-fn main() {
+pub fn main() {
     let _: Router = Router::new()
         .route("/fields/{account}", post(fields))
         .route("/tuples/{account}", post(nested_tuples))

@@ -13,7 +13,7 @@ macro_rules! handlers {
             }
         )+
 
-        fn main() {
+        pub fn main() {
             let _: Router = Router::new()$(.route(concat!("/", stringify!($name)), post($name)))+;
         }
     };

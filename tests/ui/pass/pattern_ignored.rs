@@ -16,7 +16,7 @@ async fn ignored(_: Method, State(_): State<u8>, Path((_, id)): Path<(u64, u64)>
 #[idempotent(key = header("Idempotency-Key"))]
 async fn unused(_method: Method, _: Extension<u64>, Path(_ids): Path<(u64, u64)>, _body: Json<u64>) {}
 
-fn main() {
+pub fn main() {
     let _: Router = Router::new()
         .route("/ignored/{a}/{b}", post(ignored))
         .route("/unused/{a}/{b}", post(unused))

@@ -26,7 +26,7 @@ async fn changed_whole(mut new: Json<NewPayment>) -> String {
     new.0.amount.to_string()
 }
 
-fn main() {
+pub fn main() {
     let _: Router =
         Router::new().route("/{id}", post(changed)).route("/", post(changed_whole));
 }

@@ -39,7 +39,7 @@ impl Len for Option<String> {
     }
 }
 
-fn main() {
+pub fn main() {
     let app = App { name: "app", limits: (1, 2) };
     let _: Router = Router::new().route("/{account}/{of}", post(create)).with_state(app);
 }

@@ -6,7 +6,7 @@ use axum::{Router, routing::post};
 mod payments {
     pub(super) mod create {
         #[::idempotent_runtime::idempotent(key = header("Idempotency-Key"))]
-        pub(in crate::payments) async fn handler(body: ::axum::body::Bytes) -> ::axum::body::Bytes {
+        pub(in super::super) async fn handler(body: ::axum::body::Bytes) -> ::axum::body::Bytes {
             body
         }
     }
@@ -19,17 +19,17 @@ mod payments {
 /// In a function, and with a raw name.
 fn local() -> Router {
     #[idempotent_runtime::idempotent(key = header("Idempotency-Key"))]
-    async fn r#type() -> &'static str {
+    async fn r#type(r#in: String) -> String {
         #[idempotent_runtime::idempotent(key = header("Idempotency-Key"))]
-        async fn inner(r#in: String) -> String {
-            r#in
+        async fn inner() -> &'static str {
+            "inner"
         }
-        drop(inner);
-        "outer"
+        let _: Router = Router::new().route("/", post(inner));
+        r#in
     }
     Router::new().route("/", post(r#type))
 }
 
-fn main() {
+pub fn main() {
     let _: Router = payments::router().nest("/local", local());
 }

@@ -9,13 +9,15 @@ use idempotent_runtime::idempotent;
 
 #[idempotent(key = header("Idempotency-Key"))]
 async fn early(Json(amounts): Json<Vec<u64>>) -> Response {
-    for amount in amounts {
-        if amount > 100 {
+    for amount in &amounts {
+        if *amount > 100 {
             return "too much".into_response();
         }
     }
     loop {
-        return ().into_response();
+        if amounts.len() < 100 {
+            return ().into_response();
+        }
     }
 }
 
@@ -37,7 +39,7 @@ async fn unfinished() -> Response {
     todo!("and yet it compiles")
 }
 
-fn main() {
+pub fn main() {
     let _: Router = Router::new()
         .route("/early", post(early))
         .route("/only", post(only_return))

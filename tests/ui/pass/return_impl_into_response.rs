@@ -23,7 +23,7 @@ async fn opaque_twice(ok: Json<bool>) -> Result<impl IntoResponse, impl IntoResp
     if ok.0 { Ok(StatusCode::CREATED) } else { Err("no") }
 }
 
-fn main() {
+pub fn main() {
     let _: Router = Router::new()
         .route("/opaque", post(opaque))
         .route("/inside", post(opaque_inside))

@@ -4,13 +4,13 @@ use axum::{Json, Router, routing::post};
 use idempotent_runtime::idempotent;
 
 #[idempotent(key = header("Idempotency-Key"))]
-async fn nothing(Json(amount): Json<u64>) {
+async fn nothing(Json(amount): Json<String>) {
     drop(amount);
 }
 
 #[idempotent(key = header("Idempotency-Key"))]
-async fn unit(Json(amount): Json<u64>) -> () {
-    if amount == 0 {
+async fn unit(Json(amount): Json<String>) -> () {
+    if amount.is_empty() {
         return;
     }
     drop(amount);
@@ -19,7 +19,7 @@ async fn unit(Json(amount): Json<u64>) -> () {
 #[idempotent(key = header("Idempotency-Key"))]
 async fn empty() {}
 
-fn main() {
+pub fn main() {
     let _: Router = Router::new()
         .route("/nothing", post(nothing))
         .route("/unit", post(unit))

@@ -47,7 +47,7 @@ async fn always_fails() -> Result<Json<i64>, ApiError> {
     Err(ApiError::Negative)
 }
 
-fn main() {
+pub fn main() {
     let _: Router = Router::new()
         .route("/convert", post(convert))
         .route("/never", post(never_fails))

@@ -28,7 +28,7 @@ async fn spawned(Json(amount): Json<u64>) -> Json<u64> {
 tokio::task_local! { static TENANT: u64; }
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() {
+pub async fn main() {
     let call = not_send(State(1), Guarded::unguarded(Json(2)));
     assert_eq!(TENANT.scope(4, call).await.direct(), "7");
     let name = String::from("n");

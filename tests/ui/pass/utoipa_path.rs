@@ -1,4 +1,5 @@
 #![deny(warnings)]
+#![allow(clippy::unwrap_used)]
 
 use axum::{Json, Router, extract::Path, http::StatusCode, routing::post};
 use idempotent_runtime::idempotent;
@@ -25,11 +26,11 @@ async fn create(Path(id): Path<u64>, Json(new): Json<NewPayment>) -> StatusCode 
 #[openapi(paths(create))]
 struct Api;
 
-fn main() {
+pub fn main() {
     let _: Router = Router::new().route("/accounts/{id}/payments", post(create));
     let api = Api::openapi();
     let path = &api.paths.paths["/accounts/{id}/payments"];
-    let operation = path.post.as_ref().expect("the handler is documented");
+    let operation = path.post.as_ref().unwrap();
     assert!(operation.request_body.is_some());
     assert_eq!(operation.parameters.as_ref().map(Vec::len), Some(1));
     assert_eq!(operation.summary.as_deref(), Some("Pays into an account."));
