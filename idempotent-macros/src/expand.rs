@@ -187,7 +187,8 @@ fn run(private: &TokenStream, spawn: Spawn, call: &Ident, handler: &Handler) -> 
 fn body(handler: &Handler) -> TokenStream {
     let statements = &handler.body.statements;
     let returned = &handler.output.nameable;
-    let result = local("result");
+    let mut result = local("result");
+    result.set_span(result.span().located_at(returned.span()));
     // Tells the compiler what `return`, `?` and coercions in the body aim at, as a signature does.
     // A bare `_` would tell it nothing.
     let aim = (!matches!(returned, Type::Infer(_))).then(|| {
@@ -211,7 +212,7 @@ fn body(handler: &Handler) -> TokenStream {
     });
     let mut block = Group::new(Delimiter::Brace, quote!(#aim #(#held)* #statements));
     block.set_span(handler.body.braces);
-    quote_spanned!(handler.body.braces.resolved_at(Span::call_site())=> async move #block)
+    quote_spanned!(handler.body.braces=> async move #block)
 }
 
 /// A name that neither the body nor the expressions can see.

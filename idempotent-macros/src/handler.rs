@@ -276,7 +276,6 @@ mod tests {
             quote!(
                 static A: B = 1;
             ),
-            quote!(),
         ] {
             assert_eq!(errors(item), ["`#[idempotent]` goes on an async handler function"]);
         }

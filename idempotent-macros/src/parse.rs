@@ -29,6 +29,8 @@ pub(crate) struct Options {
     crate_path: Slot<Path>,
     fingerprint: Slot<Expr>,
     key: Slot<Key>,
+    /// A misspelt key is not also a missing one.
+    key_is_misspelt: bool,
     lease: Slot<Duration>,
     on_abandoned: Slot<OnAbandoned>,
     on_record_failure: Slot<OnRecordFailure>,
@@ -92,6 +94,7 @@ impl Options {
             "ttl" => self.ttl.set(ctxt, duration::ttl(&name, input), name),
             "wait" => self.wait.set(ctxt, duration::wait(&name, input), name),
             unknown => {
+                self.key_is_misspelt |= names::meant(unknown) == Some("key");
                 ctxt.push(Error::new(name.span(), names::unknown(unknown)));
                 false
             }
@@ -105,10 +108,11 @@ impl Options {
 
     /// The attribute, if nothing was wrong with it.
     pub(crate) fn finish(self, ctxt: &mut Ctxt) -> Option<Guard> {
-        if !self.key.is_given() {
-            let message = "what tells one request from its retry? Write `#[idempotent(key = \
-                           header(\"Idempotency-Key\"), ttl = \"24h\")]`, or an expression over \
-                           the handler's arguments: `key = order.reference`";
+        if !self.key.is_given() && !self.key_is_misspelt {
+            let message = "`key` is missing: what tells a retry from a new request? Write \
+                           `#[idempotent(key = header(\"Idempotency-Key\"), ttl = \"24h\")]`, or \
+                           take a value from the handler's arguments, as in `key = \
+                           order.reference`";
             ctxt.push(Error::new(Span::call_site(), message));
         }
         Some(Guard {

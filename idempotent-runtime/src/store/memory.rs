@@ -3,7 +3,7 @@ use super::*;
 use bytes::Bytes;
 use std::time::Duration;
 /// stub
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct MemoryStore;
 /// stub
 #[derive(Debug)]
