@@ -170,16 +170,28 @@ fn duration_tokens(private: &TokenStream, duration: Duration) -> TokenStream {
     quote!(#private::Duration::new(#seconds, #nanos))
 }
 
-/// The one call that everything is handed to.
+/// The one call that everything is handed to. It is shown where the body stands, which is what its
+/// bounds are about.
 fn run(private: &TokenStream, spawn: Spawn, call: &Ident, handler: &Handler) -> TokenStream {
     let body = body(handler);
     let returned = &handler.output.nameable;
     let reply = quote_spanned!(location(returned)=> #private::reply::<#returned>);
+    let braces = handler.body.braces.resolved_at(Span::call_site());
     let run = match spawn {
-        Spawn::Detached => quote!(run),
-        Spawn::Inline => quote!(run_inline),
+        Spawn::Detached => quote_spanned!(braces=> run),
+        Spawn::Inline => quote_spanned!(braces=> run_inline),
     };
-    quote!(#private::#run(#call, #body, #reply).await)
+    let private = located_at(private, braces);
+    quote_spanned!(braces=> #private::#run(#call, #body, #reply).await)
+}
+
+/// The same path, resolved where it was, and shown at another place.
+fn located_at(path: &TokenStream, place: Span) -> TokenStream {
+    let tokens = path.clone().into_iter().map(|mut token| {
+        token.set_span(token.span().located_at(place));
+        token
+    });
+    tokens.collect()
 }
 
 /// The handler's body as a future. Its braces stay where they were, so that errors about the whole

@@ -1,4 +1,5 @@
 #![deny(warnings)]
+#![allow(clippy::needless_return)]
 
 use axum::{
     Json, Router,
