@@ -19,7 +19,7 @@ use crate::{
 
 /// Writes the guarded handler.
 pub(crate) fn expand(guard: &Guard, handler: &Handler) -> TokenStream {
-    let private = private(guard);
+    let private = private(guard, Span::call_site());
     let Handler {
         attrs,
         inner_attrs,
@@ -40,7 +40,7 @@ pub(crate) fn expand(guard: &Guard, handler: &Handler) -> TokenStream {
     let Output { arrow, declared, .. } = &handler.output;
     let outcome = quote_spanned!(location(declared)=> #private::Outcome<#declared>);
     let new_call = new_call(&private, guard, ident, &permit);
-    let run = run(&private, guard.spawn, &call, handler);
+    let run = run(guard, &call, handler);
     quote! {
         #(#attrs)*
         #visibility #asyncness #fn_token #ident #generics (
@@ -76,10 +76,10 @@ impl Last {
 }
 
 /// The module that generated code, and nobody else, may name.
-fn private(guard: &Guard) -> TokenStream {
-    let default = || quote!(::idempotent_runtime);
+fn private(guard: &Guard, place: Span) -> TokenStream {
+    let default = || quote_spanned!(place=> ::idempotent_runtime);
     let path = guard.crate_path.as_ref().map_or_else(default, ToTokens::to_token_stream);
-    quote!(#path::__private)
+    quote_spanned!(place=> #path::__private)
 }
 
 /// Everything about this call that is known before the body runs. The expressions are evaluated
@@ -172,26 +172,17 @@ fn duration_tokens(private: &TokenStream, duration: Duration) -> TokenStream {
 
 /// The one call that everything is handed to. It is shown where the body stands, which is what its
 /// bounds are about.
-fn run(private: &TokenStream, spawn: Spawn, call: &Ident, handler: &Handler) -> TokenStream {
+fn run(guard: &Guard, call: &Ident, handler: &Handler) -> TokenStream {
+    let braces = handler.body.braces.resolved_at(Span::call_site());
+    let private = private(guard, braces);
     let body = body(handler);
     let returned = &handler.output.nameable;
     let reply = quote_spanned!(location(returned)=> #private::reply::<#returned>);
-    let braces = handler.body.braces.resolved_at(Span::call_site());
-    let run = match spawn {
+    let run = match guard.spawn {
         Spawn::Detached => quote_spanned!(braces=> run),
         Spawn::Inline => quote_spanned!(braces=> run_inline),
     };
-    let private = located_at(private, braces);
     quote_spanned!(braces=> #private::#run(#call, #body, #reply).await)
-}
-
-/// The same path, resolved where it was, and shown at another place.
-fn located_at(path: &TokenStream, place: Span) -> TokenStream {
-    let tokens = path.clone().into_iter().map(|mut token| {
-        token.set_span(token.span().located_at(place));
-        token
-    });
-    tokens.collect()
 }
 
 /// The handler's body as a future. Its braces stay where they were, so that errors about the whole
@@ -235,4 +226,23 @@ fn local(name: &str) -> Ident {
 /// Where the type stands, without taking the generated tokens for the user's.
 fn location(ty: &Type) -> Span {
     ty.span().resolved_at(Span::call_site())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn under_another_name_the_crate_is_named_nowhere() {
+        let attribute = quote! {
+            key = header("Idempotency-Key"), ttl = "24h", record = all, on_abandoned = halt,
+            scope = a, crate = renamed
+        };
+        let handler = quote!(
+            async fn handler(_: A, b: B) -> impl C {}
+        );
+        let expanded = crate::guard(attribute, &handler).to_string();
+        assert!(expanded.contains("renamed :: __private :: run"), "{expanded}");
+        assert!(!expanded.contains("idempotent_runtime"), "{expanded}");
+    }
 }

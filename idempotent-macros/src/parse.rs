@@ -77,7 +77,7 @@ impl Options {
         };
         match name.to_string().as_str() {
             "crate" => self.crate_path.set(ctxt, value::crate_path(&name, input), name),
-            "fingerprint" => self.fingerprint.set(ctxt, value::expression(&name, input), name),
+            "fingerprint" => self.fingerprint.set(ctxt, value::over_arguments(&name, input), name),
             "key" => self.key.set(ctxt, key::key(&name, input), name),
             "lease" => self.lease.set(ctxt, duration::lease(&name, input), name),
             "on_abandoned" => self.on_abandoned.set(ctxt, value::word(&name, input), name),
@@ -88,8 +88,8 @@ impl Options {
             "operation" => self.operation.set(ctxt, value::operation(&name, input), name),
             "optional" => self.optional.set(ctxt, value::flag(&name, input), name),
             "record" => self.record.set(ctxt, value::word(&name, input), name),
-            "runtime" => self.runtime.set(ctxt, value::expression(&name, input), name),
-            "scope" => self.scope.set(ctxt, value::expression(&name, input), name),
+            "runtime" => self.runtime.set(ctxt, value::over_arguments(&name, input), name),
+            "scope" => self.scope.set(ctxt, value::over_arguments(&name, input), name),
             "spawn" => self.spawn.set(ctxt, value::spawn(&name, input), name),
             "ttl" => self.ttl.set(ctxt, duration::ttl(&name, input), name),
             "wait" => self.wait.set(ctxt, duration::wait(&name, input), name),
