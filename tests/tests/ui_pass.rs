@@ -45,6 +45,7 @@ cases! {
     extractor_tuple = "../ui/pass/extractor_tuple.rs";
     from_macro_rules = "../ui/pass/from_macro_rules.rs";
     generic = "../ui/pass/generic.rs";
+    held_by_the_task = "../ui/pass/held_by_the_task.rs";
     hygiene = "../ui/pass/hygiene.rs";
     instrument = "../ui/pass/instrument.rs";
     key_expressions = "../ui/pass/key_expressions.rs";
