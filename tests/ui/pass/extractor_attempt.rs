@@ -17,6 +17,5 @@ async fn last(attempt: Attempt) -> String {
 }
 
 pub fn main() {
-    let _: Router =
-        Router::new().route("/not-last", post(not_last)).route("/last", post(last));
+    let _: Router = Router::new().route("/not-last", post(not_last)).route("/last", post(last));
 }

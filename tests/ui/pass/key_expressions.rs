@@ -58,7 +58,11 @@ async fn computed(Path(account): Path<u64>, Json(order): Json<Order>) -> String 
 }
 
 #[idempotent(key = order.id(), scope = if account == 0 { None } else { Some(account) })]
-async fn own_type(Path(account): Path<u64>, headers: HeaderMap, Json(order): Json<Order>) -> String {
+async fn own_type(
+    Path(account): Path<u64>,
+    headers: HeaderMap,
+    Json(order): Json<Order>,
+) -> String {
     format!("{account}{}{}", headers.len(), order.id)
 }
 

@@ -9,12 +9,23 @@ use axum::{
 use idempotent_runtime::idempotent;
 
 #[idempotent(key = header("Idempotency-Key"))]
-async fn ignored(_: Method, State(_): State<u8>, Path((_, id)): Path<(u64, u64)>, _: Json<u64>) -> String {
+async fn ignored(
+    _: Method,
+    State(_): State<u8>,
+    Path((_, id)): Path<(u64, u64)>,
+    _: Json<u64>,
+) -> String {
     id.to_string()
 }
 
 #[idempotent(key = header("Idempotency-Key"))]
-async fn unused(_method: Method, _: Extension<u64>, Path(_ids): Path<(u64, u64)>, _body: Json<u64>) {}
+async fn unused(
+    _method: Method,
+    _: Extension<u64>,
+    Path(_ids): Path<(u64, u64)>,
+    _body: Json<u64>,
+) {
+}
 
 pub fn main() {
     let _: Router = Router::new()

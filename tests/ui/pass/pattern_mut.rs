@@ -27,6 +27,5 @@ async fn changed_whole(mut new: Json<NewPayment>) -> String {
 }
 
 pub fn main() {
-    let _: Router =
-        Router::new().route("/{id}", post(changed)).route("/", post(changed_whole));
+    let _: Router = Router::new().route("/{id}", post(changed)).route("/", post(changed_whole));
 }
