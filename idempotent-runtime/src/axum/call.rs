@@ -75,6 +75,7 @@ impl Call {
     }
 
     #[must_use]
+    #[allow(clippy::needless_pass_by_value)] // a constant of the generated code
     pub fn key_header(mut self, name: HeaderName) -> Self {
         let Some(kept) = self.kept.take() else { return self };
         let key = key_header(&kept.headers, &name);

@@ -97,15 +97,11 @@ impl Engine {
         };
         let landing = Landing::of(&executed, true);
         match (truth, executed) {
-            (Truth::Ours, executed) => {
-                running.leading.land(landing);
-                Ended::of(executed)
+            (Truth::Other(theirs), Ok(Verdict::Final { .. }))
+            | (Truth::Other(theirs @ Landing::Record(_)), Ok(Verdict::Transient { .. })) => {
+                Ended::unclaimed(running.leading, theirs)
             }
-            (Truth::Other(landing), Ok(Verdict::Final { .. }))
-            | (Truth::Other(landing @ Landing::Record(_)), Ok(Verdict::Transient { .. })) => {
-                Ended::unclaimed(running.leading, landing)
-            }
-            (Truth::Other(_), executed) => {
+            (Truth::Ours | Truth::Other(_), executed) => {
                 running.leading.land(landing);
                 Ended::of(executed)
             }
@@ -132,14 +128,14 @@ impl Engine {
         // An answer that may not be the only one, or that must not pass before its tombstone, is
         // not given.
         let withhold = call.policy.on_record_failure == OnRecordFailure::Withhold;
-        let withheld = withhold || lost || record.is_tombstone();
-        if !withheld {
+        let hold_back = withhold || lost || record.is_tombstone();
+        if !hold_back {
             running.leading.publish(Landing::Record(record.clone()));
         }
-        tracing::error!(key = %call.key.short(), operation = %call.operation, withheld,
+        tracing::error!(key = %call.key.short(), operation = %call.operation, withheld = hold_back,
             "the outcome is not recorded yet; going on in the background");
         self.complete_later(call.clone(), running, record);
-        if withheld { Refusal::StoreUnavailable.into() } else { Answer::Own(answer) }
+        if hold_back { Refusal::StoreUnavailable.into() } else { Answer::Own(answer) }
     }
 
     /// Goes on completing under a renewed lease until the store says what is true, or the record
