@@ -236,7 +236,7 @@ impl Engine {
     }
 
     /// Bounds one call of the store. No answer in time means *unknown*, never *no*.
-    async fn bounded<T>(
+    pub(crate) async fn bounded<T>(
         &self,
         call: impl Future<Output = Result<T, StoreError>> + Unpin,
     ) -> Result<T, StoreError> {
