@@ -123,7 +123,12 @@ impl Engine {
         let request = call.request(LeaseId::random());
         let mut unknown = StoreError::Timeout;
         for _ in 0..TRIES {
+            let since = Instant::now();
             match self.bounded(self.store.acquire(request)).await {
+                // It took longer than the lease, which may be another's by now.
+                Ok(Acquired::Granted(_)) if since.elapsed() >= request.lease_for => {
+                    unknown = StoreError::Timeout;
+                }
                 Ok(acquired) => return call.granted(acquired).map(|lease| (lease, since)),
                 Err(error @ StoreError::Corrupt(_)) => {
                     return Err(Seen::Landed(call.unreadable(&error)));
