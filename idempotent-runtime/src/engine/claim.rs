@@ -64,6 +64,14 @@ impl Engine {
                 Seen::Free => {}
                 Seen::Landed(landing) => return Err(landing),
                 Seen::Silent(error) => {
+                    if call.policy.on_store_error == OnStoreError::Bypass && leading.supersedes() {
+                        drop(permit);
+                        leading.elsewhere();
+                        match Box::pin(leading.superseded_outcome(deadline)).await {
+                            Some(Landing::Vanished) => continue,
+                            landing => return Err(landing.unwrap_or(Landing::Vanished)),
+                        }
+                    }
                     return call.without_store(&error).map(|()| (None, permit));
                 }
                 Seen::Elsewhere => {

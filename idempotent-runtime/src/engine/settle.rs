@@ -58,6 +58,9 @@ impl Engine {
         mut running: Running,
         executed: Executed<A>,
     ) -> Ended<A> {
+        if matches!(executed, Ok(Verdict::Final { .. })) {
+            running.leading.ended();
+        }
         if let Some(lease) = running.end() {
             let entry = Entry::of(call, &executed);
             let until = far(Instant::now(), call.patience(entry));
