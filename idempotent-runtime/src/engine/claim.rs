@@ -124,10 +124,9 @@ impl Engine {
         }
     }
 
-    /// Asks for the lease, and tells when it first asked. A call whose answer is unknown is repeated
-    /// with the same id, which a store that has granted it grants again.
+    /// Asks for the lease, and tells since when it holds at the least. A call whose answer is unknown
+    /// is repeated with the same id, which a store that has granted it grants again.
     async fn acquire(self: &Arc<Self>, call: &Call) -> Result<(Lease, Instant), Seen> {
-        let since = Instant::now();
         let request = call.request(LeaseId::random());
         let mut unknown = StoreError::Timeout;
         for _ in 0..TRIES {
@@ -162,11 +161,20 @@ impl Engine {
     }
 
     /// Acquires an operation that nobody holds, only to complete an outcome that this process has.
-    pub(super) async fn acquire_to_complete(&self, call: &Call) -> Result<Lease, Seen> {
-        let request = call.request(LeaseId::random()).takeover(true);
+    /// `id` is that of an earlier call without an answer, and is left there when this has none.
+    pub(super) async fn acquire_to_complete(
+        &self,
+        call: &Call,
+        id: &mut Option<LeaseId>,
+    ) -> Result<(Lease, Instant), Seen> {
+        let request = call.request(*id.get_or_insert_with(LeaseId::random)).takeover(true);
+        let since = Instant::now();
         match self.bounded(self.store.acquire(request)).await {
-            Ok(acquired) => call.granted(acquired),
-            Err(error) => Err(Seen::Silent(error)),
+            Err(error) if error.is_unknown() => Err(Seen::Silent(error)),
+            answered => {
+                *id = None;
+                call.granted(answered.map_err(Seen::Silent)?).map(|lease| (lease, since))
+            }
         }
     }
 }
