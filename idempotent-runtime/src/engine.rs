@@ -150,6 +150,17 @@ impl Engine {
         &*self.store
     }
 
+    /// Row "look-up" that needs no wait: a record in the memory of this process.
+    pub(crate) fn recall<A>(&self, call: &Call) -> Option<Answer<A>> {
+        let record = self.store.recall(&call.key)?;
+        let answer = match *record.fingerprint() == call.fingerprint {
+            true => Answer::replay(record),
+            false => Refusal::KeyReused.into(),
+        };
+        self.observe(call, answer.outcome());
+        Some(answer)
+    }
+
     /// Answers one request; `work` runs in a task of its own, if it runs.
     pub(crate) async fn answer<A>(self: &Arc<Self>, call: Box<Call>, work: Work<A>) -> Answer<A>
     where
@@ -226,15 +237,9 @@ impl Engine {
         self.tasks.spawn(task.in_current_span())
     }
 
-    /// Rows "look-up" of the protocol that need no claim: a record in memory, a flight to share.
-    /// Else the flight to lead, and how long to be patient.
+    /// Row "look-up" that needs no claim: a flight to share. Else the flight to lead, and how long to
+    /// be patient.
     async fn wait_or_lead<A>(&self, call: &Call) -> Result<(Leading, Instant), Answer<A>> {
-        if let Some(record) = self.store.recall(&call.key) {
-            return Err(match *record.fingerprint() == call.fingerprint {
-                true => Answer::replay(record),
-                false => Refusal::KeyReused.into(),
-            });
-        }
         let deadline = far(Instant::now(), call.policy.wait);
         loop {
             match self.flights.join((call.key, call.fingerprint)) {

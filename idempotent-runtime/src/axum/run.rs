@@ -22,10 +22,15 @@ where
             Outcome::answered(problem_response(problem, runtime.as_ref()))
         }
         Step::Guard(runtime, call) => {
+            if let Some(answer) = runtime.engine.recall(&call) {
+                return Outcome::answered(response(answer, &runtime));
+            }
             let (engine, shape) = (runtime.engine.clone(), Shape::of(&call));
             let work =
                 Box::pin(async move { verdict(reply(body.await), shape, &engine.settings).await });
-            Outcome::answered(response(runtime.engine.answer(call, work).await, &runtime))
+            // Boxed, so that the future of a handler that replays stays small.
+            let answer = Box::pin(runtime.engine.answer(call, work)).await;
+            Outcome::answered(response(answer, &runtime))
         }
     }
 }
@@ -41,6 +46,9 @@ where
             Outcome::answered(problem_response(problem, runtime.as_ref()))
         }
         Step::Guard(runtime, call) => {
+            if let Some(answer) = runtime.engine.recall(&call) {
+                return Outcome::answered(response(answer, &runtime));
+            }
             let shape = Shape::of(&call);
             let work = async { verdict(reply(body.await), shape, runtime.settings()).await };
             Outcome::answered(response(runtime.engine.answer_inline(call, work).await, &runtime))
