@@ -77,8 +77,9 @@ async fn keep(request: Request) -> Result<(Box<Kept>, Request), Response> {
     let max = runtime
         .as_ref()
         .map_or(defaults::MAX_REQUEST_BYTES, |runtime| runtime.settings().max_request_bytes);
+    let announced = request.body().size_hint().lower();
     let (mut parts, body) = request.with_limited_body().into_parts();
-    let body = match buffer(body, max).await {
+    let body = match buffer(body, announced, max).await {
         Ok(body) => body,
         Err(problem) => return Err(problem_response(problem, runtime.as_ref())),
     };
@@ -98,11 +99,13 @@ async fn keep(request: Request) -> Result<(Box<Kept>, Request), Response> {
     Ok((kept, Request::from_parts(parts, Body::from(body))))
 }
 
-async fn buffer(body: Body, max: usize) -> Result<Bytes, Problem> {
+/// `announced` is what the body was said to hold at least, before it was limited.
+async fn buffer(body: Body, announced: u64, max: usize) -> Result<Bytes, Problem> {
     if body.is_end_stream() {
         return Ok(Bytes::new());
     }
-    if body.size_hint().lower() > max as u64 {
+    // A limited body never announces more than its limit: one that announced more is refused unread.
+    if announced > body.size_hint().lower().min(max as u64) {
         return Err(Problem::BodyTooLarge);
     }
     match Limited::new(body, max).collect().await {
