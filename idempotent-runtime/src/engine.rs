@@ -28,6 +28,7 @@ use crate::{
     flight::{Flight, Flights, Joined, Landing, Leading},
     heartbeat::Heartbeat,
     key::StorageKey,
+    observe::{Hinted, Observed},
     operation::Operation,
     record::Record,
     refusal::Refusal,
@@ -44,6 +45,7 @@ pub(crate) struct Engine {
     tasks: TaskTracker,
     draining: AtomicBool,
     running: Arc<AtomicUsize>,
+    hinted: Hinted,
 }
 
 /// One guarded request. Frozen before the handler's body runs.
@@ -54,6 +56,8 @@ pub(crate) struct Call {
     pub(crate) fingerprint: Fingerprint,
     pub(crate) policy: Policy,
     pub(crate) attempt: AttemptSlot,
+    /// Whether a scope says whose key it is.
+    pub(crate) has_scope: bool,
 }
 
 /// What the handler's answer is worth.
@@ -116,6 +120,7 @@ impl Engine {
             tasks: TaskTracker::new(),
             draining: AtomicBool::new(false),
             running: Arc::default(),
+            hinted: Hinted::default(),
             store,
             settings,
         }
@@ -123,6 +128,11 @@ impl Engine {
 
     pub(crate) fn store(&self) -> &dyn ErasedStore {
         &*self.store
+    }
+
+    /// Looks at a request, to say how it was answered.
+    pub(crate) fn observe(&self, call: &Call) -> Observed<'_> {
+        Observed::new(call, self.store.kind(), &self.hinted)
     }
 
     /// Answers one request; `work` runs in a task of its own, if it runs.

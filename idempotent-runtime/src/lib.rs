@@ -1,4 +1,82 @@
-//! stub docs
+//! One attribute on an axum handler, and its effect happens once, however often the request is sent.
+//!
+//! ```
+//! # #[cfg(all(feature = "axum", feature = "macros"))] mod example {
+//! use axum::{Extension, Router, routing::post};
+//! use idempotent_runtime::{Idempotency, MemoryStore, idempotent};
+//!
+//! #[idempotent(key = header("Idempotency-Key"), ttl = "24h")]
+//! async fn create_payment(body: String) -> String {
+//!     format!("charged {body}")
+//! }
+//!
+//! fn app() -> Router {
+//!     Router::new()
+//!         .route("/payments", post(create_payment))
+//!         .layer(Extension(Idempotency::new(MemoryStore::new())))
+//! }
+//! # }
+//! ```
+//!
+//! # What is promised, and what is not
+//!
+//! However often a request is sent (twice at once, after a lost answer, after the client gave up,
+//! after the process was killed), its effect happens once and every sender gets the one answer,
+//! **as far as a record outside of the effect can promise it**. Between an effect on a foreign API
+//! and its record lies a gap that no library closes: a process that is killed in it has charged and
+//! does not know. What this crate does about it:
+//!
+//! - the handler runs in a task of its own: a client that hangs up cancels nothing;
+//! - its lease is renewed while it runs, and only a lease that the *store* calls run out is run
+//!   again; [`OnAbandoned::Halt`] turns that off;
+//! - [`Attempt`] gives the handler what closes the gap: [`Attempt::downstream_key`], the same in every
+//!   attempt, and [`Attempt::fencing_token`].
+//!
+//! Under the default [`OnAbandoned::Rerun`] a 5xx answer or a panic *means* "safe to repeat".
+//!
+//! # What to know before the first use
+//!
+//! - Extractors run before the claim. Do not extract connections, transactions or locks in a guarded
+//!   handler, take them in its body: waiting duplicates would hold what the running one needs.
+//! - Without `scope`, `Authorization`, `Cookie` and `X-Api-Key` are part of the fingerprint: another
+//!   caller with the same key gets `422` and no content, and so does a retry with refreshed
+//!   credentials. Set `scope` where there are users.
+//! - The default fingerprint is over raw bytes: use `fingerprint = …` for multipart or generated
+//!   bodies.
+//! - Renaming a route forgets its keys unless `operation` is set.
+//! - `401`, `403`, `404` and `409` of the handler are final and replayed; put [`DoNotRecord`] beside
+//!   them where that is wrong.
+//! - Timeouts and concurrency limits outside no longer cancel a handler that has begun.
+//!
+//! # Defaults
+//!
+//! | setting | default | |
+//! |---|---|---|
+//! | `ttl` | 24 h | how long an answer is replayable, from completion |
+//! | `lease` | 30 s | how long a crashed process blocks its keys |
+//! | `wait` | 10 s | how long a duplicate waits for the answer of the first |
+//! | `store_timeout` | 2 s | how long one call of the store may take |
+//! | `max_run` | 10 min | how long a handler's lease is renewed |
+//! | `max_request_bytes` | 2 MiB | largest request body of a guarded handler |
+//! | `max_response_bytes` | 1 MiB | largest response body that is recorded |
+//! | `max_waiters`, `max_waiters_per_key` | 1,024 and 256 | waiting duplicates in one process |
+//! | `max_running` | 1,024 | running guarded handlers in one process |
+//! | budget of [`MemoryStore`] | 256 MiB | leases, remembered keys and records |
+//!
+//! # Features
+//!
+//! | feature | default | |
+//! |---|---|---|
+//! | `axum` | yes | handlers of axum: [`Guarded`], [`Outcome`], [`Attempt`] as an extractor |
+//! | `macros` | yes | the attribute [`macro@idempotent`] |
+//! | `metrics` | no | `idempotency_requests_total{operation, outcome, store}` through the `metrics` facade |
+//! | `uuid` | no | [`KeyPart`] for `uuid::Uuid` |
+//!
+//! The library reads no environment variables.
+//!
+//! # Stores
+//!
+//! [`MemoryStore`] is for one process. Anything else implements [`Store`].
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Handlers are the engine's only callers so far.
@@ -17,6 +95,7 @@ mod http;
 mod idempotency;
 mod key;
 mod lease;
+mod observe;
 mod operation;
 #[cfg(feature = "axum")]
 pub mod problems;
@@ -53,3 +132,7 @@ pub use self::{
         OnFull, Retention, Store, StoreError,
     },
 };
+
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -28,6 +28,22 @@ pub(crate) enum Refusal {
 }
 
 impl Refusal {
+    /// The code of the problem answer, which is the label of metrics too.
+    pub(crate) fn code(self) -> &'static str {
+        match self {
+            Self::KeyReused => "key_reused",
+            Self::InProgress => "in_progress",
+            Self::OutcomeUnknown => "outcome_unknown",
+            Self::NotReplayable => "not_replayable",
+            Self::StoreUnavailable => "store_unavailable",
+            Self::StoreFull => "store_full",
+            Self::RecordUnreadable => "record_unreadable",
+            Self::TooManyRunning => "too_many_running",
+            Self::Draining => "draining",
+            Self::HandlerPanicked => "handler_panicked",
+        }
+    }
+
     /// When to ask again, where that makes sense.
     pub(crate) fn retry_after(self) -> Option<Duration> {
         match self {

@@ -30,6 +30,7 @@ struct Frozen {
     operation: Operation,
     key: crate::key::StorageKey,
     fingerprint: Fingerprint,
+    has_scope: bool,
 }
 
 /// What is to be done with the handler's body.
@@ -99,7 +100,7 @@ impl Call {
     }
 
     fn freeze<K: KeyPart + ?Sized>(&mut self, key: &K) -> Result<Frozen, Problem> {
-        let scoped = self.scope.is_some();
+        let has_scope = self.scope.is_some();
         let scope = self.scope.take();
         let kept = self.kept.as_deref().ok_or(Problem::RuntimeMissing)?;
         let settings = kept.runtime.as_ref().ok_or(Problem::RuntimeMissing)?.settings();
@@ -116,7 +117,7 @@ impl Call {
         if !encoder.has_content() {
             return Err(Problem::KeyInvalid("the key is empty"));
         }
-        let credentials = (!scoped).then(|| {
+        let credentials = (!has_scope).then(|| {
             settings.credentials.iter().flat_map(|name| {
                 let values = kept.headers.get_all(name).iter();
                 values.map(|value| (name.as_str(), value.as_bytes()))
@@ -132,7 +133,7 @@ impl Call {
             credentials,
         };
         let fingerprint = fingerprint.fingerprint(secret);
-        Ok(Frozen { operation, key: encoder.into_storage_key(secret), fingerprint })
+        Ok(Frozen { operation, key: encoder.into_storage_key(secret), fingerprint, has_scope })
     }
 
     pub(super) fn step(self) -> Step {
@@ -163,8 +164,8 @@ impl Call {
 
 impl Frozen {
     fn call(self, policy: Policy, attempt: AttemptSlot) -> engine::Call {
-        let Self { operation, key, fingerprint } = self;
-        engine::Call { operation, key, fingerprint, policy, attempt }
+        let Self { operation, key, fingerprint, has_scope } = self;
+        engine::Call { operation, key, fingerprint, policy, attempt, has_scope }
     }
 }
 

@@ -24,7 +24,9 @@ where
         Step::Guard(runtime, call, shape) => {
             let engine = runtime.engine.clone();
             let work = async move { verdict(reply(body.await), shape, &engine.settings).await };
-            Outcome::answered(response(runtime.engine.answer(call, work).await, &runtime))
+            let observed = runtime.engine.observe(&call);
+            let answer = observed.answered(runtime.engine.answer(call, work).await);
+            Outcome::answered(response(answer, &runtime))
         }
     }
 }
@@ -41,7 +43,9 @@ where
         }
         Step::Guard(runtime, call, shape) => {
             let work = async { verdict(reply(body.await), shape, runtime.settings()).await };
-            Outcome::answered(response(runtime.engine.answer_inline(call, work).await, &runtime))
+            let observed = runtime.engine.observe(&call);
+            let answer = observed.answered(runtime.engine.answer_inline(call, work).await);
+            Outcome::answered(response(answer, &runtime))
         }
     }
 }

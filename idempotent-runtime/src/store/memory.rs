@@ -1,45 +1,388 @@
-//! stub
-use super::*;
+//! The store of one process.
+
+mod budget;
+mod clock;
+mod hash;
+mod held;
+mod records;
+mod shard;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    fmt,
+    hash::BuildHasher,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
 use bytes::Bytes;
-use std::time::Duration;
-/// stub
-#[derive(Debug, Default)]
-pub struct MemoryStore;
-/// stub
-#[derive(Debug)]
-pub struct MemoryStoreBuilder;
-/// stub
-#[derive(Debug)]
-pub struct MemoryUsage;
-/// stub
-#[derive(Debug)]
-pub enum OnFull {}
+
+use self::{
+    budget::{Charge, KEY_COST, Ledger},
+    clock::{Clock, Moment, Tokens},
+    hash::Seeded,
+    held::Held,
+    records::{Outcome, Records},
+    shard::Shard,
+};
+use super::{AcquireRequest, Acquired, KeyState, Store, StoreError};
+use crate::{key::StorageKey, lease::Lease, record::Record};
+
+const SHARDS: usize = 128;
+const DEFAULT_BUDGET: usize = 256 * 1024 * 1024;
+/// How many expired keys one `acquire` clears away when it meets a full store.
+const RECLAIM: usize = 4096;
+/// How often that may happen, so that a flood against a full store is not a walk through it each.
+/// Room made by an expiry may be found that much later.
+const RECLAIM_EVERY: Duration = Duration::from_secs(1);
+
+/// Keeps everything in the memory of this process, within a byte budget.
+///
+/// For one process whose keys may be forgotten when it ends; use a durable store where they may not.
+/// Clones share what they hold. Needs no runtime and no background task.
+///
+/// # What happens when it is full
+///
+/// Leases, remembered keys and records share one budget, and **nothing that is alive is ever
+/// evicted**: a payment whose record was pushed out by a flood of other keys would be executed again.
+/// Instead [`acquire`](Store::acquire) answers [`StoreError::Full`] for new keys, and keys that the
+/// store knows go on as before. Room comes back as records expire.
+///
+/// A new key reserves about 1 KiB. A lease can always record its outcome, so the budget may be
+/// overshot by what runs at that moment: `max_running` × `max_response_bytes` at the most.
+///
+/// [`OnFull::Evict`] gives this guarantee up, explicitly.
+///
+/// # Example
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use bytes::Bytes;
+/// use idempotent_runtime::{
+///     AcquireRequest, Acquired, Fingerprint, LeaseId, MemoryStore, Metadata, Record, StorageKey,
+///     Store,
+/// };
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), idempotent_runtime::StoreError> {
+/// let store = MemoryStore::builder().budget(64 * 1024 * 1024).build();
+/// let key = StorageKey::derive(None, None, "POST /payments", &"abc");
+/// let request = Fingerprint::of(&"the request");
+///
+/// let ask = || AcquireRequest::new(&key, &request, LeaseId::random(), Duration::from_secs(30));
+/// let Acquired::Granted(lease) = store.acquire(ask()).await? else { unreachable!() };
+/// assert!(matches!(store.acquire(ask()).await?, Acquired::InFlight { .. }));
+///
+/// let record = Record::new(request, Metadata::Value, Bytes::from_static(b"42"));
+/// store.complete(&lease, record.clone(), Duration::from_hours(24)).await?;
+/// assert_eq!(store.recall(&key), Some(record));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct MemoryStore(Arc<Inner>);
+
+struct Inner {
+    shards: Box<[Mutex<Shard>]>,
+    hasher: Seeded,
+    records: Records,
+    /// Of leases and remembered keys; of records too, unless these may be evicted.
+    ledger: Arc<Ledger>,
+    budget: usize,
+    tokens: Tokens,
+    clock: Clock,
+    next_reclaim: AtomicU64,
+}
+
+/// What a [`MemoryStore`] does when its budget is spent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFull {
+    /// Refuses new keys with [`StoreError::Full`]. Nothing alive is lost.
+    #[default]
+    Refuse,
+    /// Evicts the least recently used records, **whose requests are executed again when retried**.
+    /// Each such loss is counted in [`MemoryUsage::evicted`] and logged at error level.
+    ///
+    /// A quarter of the budget is set apart for leases and remembered keys, which are never evicted;
+    /// when these alone fill it, new keys are refused all the same. A record larger than the other
+    /// three quarters is not kept.
+    Evict,
+}
+
+/// Configures a [`MemoryStore`].
+///
+/// | option | default |
+/// |---|---|
+/// | [`budget`](Self::budget) | 256 MiB |
+/// | [`on_full`](Self::on_full) | [`OnFull::Refuse`] |
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct MemoryStoreBuilder {
+    budget: usize,
+    on_full: OnFull,
+}
+
+/// What a [`MemoryStore`] holds at a moment, counted while it goes on working.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryUsage {
+    /// Bytes charged to the budget, overhead included.
+    pub bytes: usize,
+    /// The budget in bytes.
+    pub budget: usize,
+    /// Keys with a live lease.
+    pub leased: usize,
+    /// Keys that were released or abandoned.
+    pub remembered: usize,
+    /// Keys with a record, and those whose record has expired but was not cleared away yet.
+    pub completed: usize,
+    /// Records that were evicted while they were alive, since the store was built: each a broken
+    /// guarantee. 0 unless [`OnFull::Evict`] was chosen.
+    pub evicted: u64,
+}
+
+impl MemoryStore {
+    /// A store of 256 MiB that refuses new keys when it is full.
+    pub fn new() -> Self {
+        Self::builder().build()
+    }
+
+    /// Configures a store.
+    pub fn builder() -> MemoryStoreBuilder {
+        MemoryStoreBuilder { budget: DEFAULT_BUDGET, on_full: OnFull::default() }
+    }
+
+    /// Counts what the store holds. Walks through all leases and remembered keys: for metrics every
+    /// few seconds, not for every request.
+    pub fn usage(&self) -> MemoryUsage {
+        let inner = &self.0;
+        let now = inner.clock.now();
+        let (evictable_bytes, evictable) = inner.records.evictable();
+        let mut usage = MemoryUsage {
+            bytes: inner.ledger.spent() + evictable_bytes,
+            budget: inner.budget,
+            leased: 0,
+            remembered: 0,
+            completed: evictable,
+            evicted: inner.records.evicted(),
+        };
+        for shard in inner.all_shards() {
+            let (leased, remembered, completed) = shard.count(now);
+            usage.leased += leased;
+            usage.remembered += remembered;
+            usage.completed += completed;
+        }
+        usage
+    }
+}
+
+impl Default for MemoryStore {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryStore").field("usage", &self.usage()).finish_non_exhaustive()
+    }
+}
+
+impl MemoryStoreBuilder {
+    /// Sets the budget in bytes.
+    pub fn budget(mut self, bytes: usize) -> Self {
+        self.budget = bytes;
+        self
+    }
+
+    /// Sets what happens when the budget is spent.
+    pub fn on_full(mut self, on_full: OnFull) -> Self {
+        self.on_full = on_full;
+        self
+    }
+
+    /// Builds the store.
+    #[must_use]
+    pub fn build(self) -> MemoryStore {
+        let (clock, hasher) = (Clock::new(), Seeded::random());
+        let budget = self.budget;
+        let (limit, records) = match self.on_full {
+            OnFull::Refuse => (budget, Records::unbounded(clock, hasher)),
+            OnFull::Evict => {
+                let keys = budget / 4;
+                (keys, Records::evicting(clock, hasher, budget - keys))
+            }
+        };
+        let ledger = Ledger::new(limit);
+        MemoryStore(Arc::new(Inner {
+            shards: (0..SHARDS)
+                .map(|_| Mutex::new(Shard::new(hasher, Arc::clone(&ledger))))
+                .collect(),
+            hasher,
+            records,
+            ledger,
+            budget,
+            tokens: Tokens::default(),
+            clock,
+            next_reclaim: AtomicU64::new(0),
+        }))
+    }
+}
+
+impl Inner {
+    fn shard(&self, key: &StorageKey) -> MutexGuard<'_, Shard> {
+        // Bits that the tables do not use: hashbrown takes the lowest and the topmost, moka the
+        // topmost.
+        let middle = (self.hasher.hash_one(key) >> 32) & 0xffff;
+        lock(&self.shards[usize::try_from(middle).unwrap_or_default() % SHARDS])
+    }
+
+    fn all_shards(&self) -> impl Iterator<Item = MutexGuard<'_, Shard>> {
+        self.shards.iter().map(lock)
+    }
+
+    /// Does `step`; when there is no room for it, clears away what has expired and does it again.
+    fn with_room<T>(
+        &self,
+        step: impl Fn(Moment) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let now = self.clock.now();
+        match step(now) {
+            Err(StoreError::Full) if self.reclaim(now) => step(now),
+            answer => answer,
+        }
+    }
+
+    fn reclaim(&self, now: Moment) -> bool {
+        let due = self.next_reclaim.load(Ordering::Relaxed);
+        let next = now.after(RECLAIM_EVERY).as_nanos();
+        now.as_nanos() >= due
+            && self
+                .next_reclaim
+                .compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+            && self.purge(now, RECLAIM) > 0
+    }
+
+    fn purge(&self, now: Moment, limit: usize) -> usize {
+        let mut removed = 0;
+        for mut shard in self.all_shards() {
+            removed += shard.purge_held(now, limit - removed);
+            removed += shard.purge_records(&self.records, now, limit - removed);
+            if removed == limit {
+                break;
+            }
+        }
+        self.records.run_pending_tasks();
+        removed
+    }
+
+    fn acquire(&self, request: &AcquireRequest<'_>, now: Moment) -> Result<Acquired, StoreError> {
+        let mut shard = self.shard(request.key);
+        shard.tidy(&self.records, now);
+        if let Some(answer) = shard.acquire(request, &self.tokens, now) {
+            return answer;
+        }
+        if let Some(outcome) = self.records.get(request.key) {
+            if !outcome.expires_at.has_come(now) {
+                if outcome.record.fingerprint() != request.fingerprint {
+                    return Ok(Acquired::FingerprintMismatch);
+                }
+                let expires_in = outcome.expires_at.remaining(now);
+                return Ok(Acquired::Completed { record: outcome.record, expires_in });
+            }
+            self.records.remove(request.key);
+        }
+        let charge = Charge::reserve(&self.ledger, KEY_COST)?;
+        let held = Held::new(request, self.tokens.next(), charge, now);
+        let lease = held.lease(request.key);
+        shard.hold(*request.key, held);
+        Ok(Acquired::Granted(lease))
+    }
+}
+
+/// A panic under the lock is one of the allocator or of moka; the map itself is whole.
+fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
+    shard.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Store for MemoryStore {
-    async fn acquire(&self, _: AcquireRequest<'_>) -> Result<Acquired, StoreError> {
-        Err(StoreError::Full)
+    async fn acquire(&self, request: AcquireRequest<'_>) -> Result<Acquired, StoreError> {
+        self.0.with_room(|now| self.0.acquire(&request, now))
     }
-    async fn complete(&self, _: &Lease, _: Record, _: Duration) -> Result<(), StoreError> {
-        Err(StoreError::Full)
+
+    async fn complete(
+        &self,
+        lease: &Lease,
+        record: Record,
+        ttl: Duration,
+    ) -> Result<(), StoreError> {
+        let now = self.0.clock.now();
+        let mut shard = self.0.shard(&lease.key);
+        shard.owned(lease, now)?;
+        let outcome = Outcome { record, expires_at: now.after(ttl) };
+        shard.complete(lease.key, outcome, &self.0.records);
+        Ok(())
     }
-    async fn renew(&self, _: &Lease, _: Duration) -> Result<(), StoreError> {
-        Err(StoreError::Full)
+
+    async fn renew(&self, lease: &Lease, lease_for: Duration) -> Result<(), StoreError> {
+        let now = self.0.clock.now();
+        let mut shard = self.0.shard(&lease.key);
+        shard.owned(lease, now)?.lease_until(now.after(lease_for));
+        Ok(())
     }
-    async fn release(&self, _: &Lease, _: Duration) -> Result<(), StoreError> {
-        Err(StoreError::Full)
+
+    async fn release(&self, lease: &Lease, retention: Duration) -> Result<(), StoreError> {
+        let now = self.0.clock.now();
+        self.0.shard(&lease.key).owned(lease, now)?.release(retention, now);
+        Ok(())
     }
-    async fn abandon(&self, _: &Lease) -> Result<(), StoreError> {
-        Err(StoreError::Full)
+
+    async fn abandon(&self, lease: &Lease) -> Result<(), StoreError> {
+        let now = self.0.clock.now();
+        self.0.shard(&lease.key).owned(lease, now)?.lease_until(now);
+        Ok(())
     }
-    async fn save_step(&self, _: &Lease, _: &str, _: Bytes) -> Result<(), StoreError> {
-        Err(StoreError::Full)
+
+    async fn save_step(&self, lease: &Lease, name: &str, value: Bytes) -> Result<(), StoreError> {
+        self.0.with_room(|now| self.0.shard(&lease.key).owned(lease, now)?.save_step(name, &value))
     }
-    async fn inspect(&self, _: &StorageKey) -> Result<KeyState, StoreError> {
-        Err(StoreError::Full)
+
+    async fn inspect(&self, key: &StorageKey) -> Result<KeyState, StoreError> {
+        let now = self.0.clock.now();
+        let shard = self.0.shard(key);
+        if let Some(held) = shard.held(key, now) {
+            return Ok(held.state(now));
+        }
+        Ok(self.0.records.alive(key, now).map_or(KeyState::Absent, |outcome| {
+            let expires_in = outcome.expires_at.remaining(now);
+            KeyState::Completed { record: outcome.record, expires_in }
+        }))
     }
-    async fn forget(&self, _: &StorageKey, _: bool) -> Result<bool, StoreError> {
-        Err(StoreError::Full)
+
+    async fn forget(&self, key: &StorageKey, force: bool) -> Result<bool, StoreError> {
+        let now = self.0.clock.now();
+        let mut shard = self.0.shard(key);
+        if !force && shard.held(key, now).is_some_and(|held| held.is_live(now)) {
+            return Err(StoreError::StillLeased);
+        }
+        Ok(shard.forget(key, &self.0.records, now))
     }
-    async fn purge_expired(&self, _: usize) -> Result<usize, StoreError> {
-        Ok(0)
+
+    async fn purge_expired(&self, limit: usize) -> Result<usize, StoreError> {
+        Ok(self.0.purge(self.0.clock.now(), limit))
+    }
+
+    fn recall(&self, key: &StorageKey) -> Option<Record> {
+        self.0.records.alive(key, self.0.clock.now()).map(|outcome| outcome.record)
+    }
+
+    fn kind(&self) -> &'static str {
+        "memory"
     }
 }

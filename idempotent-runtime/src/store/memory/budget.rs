@@ -1,0 +1,141 @@
+//! The byte budget: what is charged for what.
+
+use std::{
+    mem,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use bytes::Bytes;
+
+use crate::{
+    record::{Metadata, Record},
+    store::StoreError,
+};
+
+/// What a record costs beside its content: moka's entry with its queue nodes, the record itself, its
+/// deadline, and the slack of the tables. Measured at a million records.
+pub(super) const RECORD_COST: usize = 640;
+/// Reserved for a key when it is leased, and kept until it is completed or forgotten: a record with
+/// half a kilobyte of content, which is more than the lease and its key take.
+pub(super) const KEY_COST: usize = RECORD_COST + 512;
+/// A saved step beside its name and value.
+const STEP_COST: usize = 96;
+/// A header field beside its name and value.
+const FIELD_COST: usize = 96;
+
+pub(super) fn record_cost(record: &Record) -> usize {
+    let fields = match record.metadata() {
+        Metadata::Response { headers, trailers, .. } => headers.len() + trailers.len(),
+        Metadata::Value | Metadata::Tombstone { .. } => 0,
+    };
+    RECORD_COST + fields * FIELD_COST + record.content_len()
+}
+
+pub(super) fn step_cost(name: &str, value: &Bytes) -> usize {
+    STEP_COST + name.len() + value.len()
+}
+
+/// Bytes spent of a limit.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    limit: usize,
+    spent: AtomicUsize,
+}
+
+impl Ledger {
+    pub(super) fn new(limit: usize) -> Arc<Self> {
+        Arc::new(Self { limit, spent: AtomicUsize::new(0) })
+    }
+
+    pub(super) fn spent(&self) -> usize {
+        self.spent.load(Ordering::Relaxed)
+    }
+
+    fn reserve(&self, bytes: usize) -> Result<(), StoreError> {
+        let room = |spent: usize| spent.checked_add(bytes).filter(|spent| *spent <= self.limit);
+        match self.spent.fetch_update(Ordering::Relaxed, Ordering::Relaxed, room) {
+            Ok(_) => Ok(()),
+            Err(_) => Err(StoreError::Full),
+        }
+    }
+
+    pub(super) fn give_back(&self, bytes: usize) {
+        self.spent.fetch_sub(bytes, Ordering::Relaxed);
+    }
+}
+
+/// Bytes of a ledger, given back on drop.
+#[derive(Debug)]
+pub(super) struct Charge {
+    ledger: Arc<Ledger>,
+    bytes: usize,
+}
+
+impl Charge {
+    pub(super) fn reserve(ledger: &Arc<Ledger>, bytes: usize) -> Result<Self, StoreError> {
+        ledger.reserve(bytes)?;
+        Ok(Self { ledger: Arc::clone(ledger), bytes })
+    }
+
+    pub(super) fn grow(&mut self, bytes: usize) -> Result<(), StoreError> {
+        self.ledger.reserve(bytes)?;
+        self.bytes += bytes;
+        Ok(())
+    }
+
+    /// Ends the charge and leaves `bytes` spent, past the limit if need be: an outcome is recorded
+    /// whatever it costs. In one step, so that no `acquire` is refused for what was counted twice.
+    pub(super) fn settle(mut self, bytes: usize) {
+        let reserved = mem::take(&mut self.bytes);
+        if bytes > reserved {
+            self.ledger.spent.fetch_add(bytes - reserved, Ordering::Relaxed);
+        } else {
+            self.ledger.give_back(reserved - bytes);
+        }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        self.ledger.give_back(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_charge_is_given_back_with_what_it_grew_by() {
+        let ledger = Ledger::new(100);
+        let mut charge = Charge::reserve(&ledger, 60).unwrap();
+        charge.grow(40).unwrap();
+        assert!(matches!(charge.grow(1), Err(StoreError::Full)));
+        drop(charge);
+        assert_eq!(ledger.spent(), 0);
+    }
+
+    #[test]
+    fn a_settled_charge_leaves_exactly_its_cost_even_past_the_limit() {
+        let ledger = Ledger::new(100);
+        for cost in [0, 1, 60, 150] {
+            Charge::reserve(&ledger, 60).unwrap().settle(cost);
+            assert_eq!(ledger.spent(), cost);
+            ledger.give_back(cost);
+        }
+    }
+
+    #[test]
+    fn a_reservation_up_to_the_limit_fits_and_one_byte_more_does_not() {
+        let ledger = Ledger::new(100);
+        assert!(Charge::reserve(&ledger, 101).is_err());
+        assert!(Charge::reserve(&ledger, usize::MAX).is_err());
+        let whole = Charge::reserve(&ledger, 100).unwrap();
+        assert!(Charge::reserve(&ledger, 1).is_err());
+        drop(whole);
+        assert_eq!(ledger.spent(), 0);
+    }
+}

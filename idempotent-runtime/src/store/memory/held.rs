@@ -1,0 +1,166 @@
+//! A key without an outcome: leased, released or abandoned.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use super::{
+    budget::{Charge, step_cost},
+    clock::{Moment, Tokens},
+};
+use crate::{
+    fingerprint::Fingerprint,
+    key::StorageKey,
+    lease::{FencingToken, Lease, LeaseId, Steps},
+    store::{AcquireRequest, Acquired, KeyState, Retention, StoreError},
+};
+
+/// What is known of a key from its first lease to its outcome.
+#[derive(Debug)]
+pub(super) struct Held {
+    fingerprint: Fingerprint,
+    /// Of the lease, or the last to be released.
+    lease_id: LeaseId,
+    token: FencingToken,
+    attempt: u32,
+    phase: Phase,
+    steps: Arc<Steps>,
+    pub(super) charge: Charge,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Phase {
+    /// Abandoned from `until` on.
+    Leased {
+        until: Moment,
+        retention: Retention,
+    },
+    Released {
+        forgotten_at: Moment,
+    },
+}
+
+impl Phase {
+    fn leased(request: &AcquireRequest<'_>, now: Moment) -> Self {
+        Self::Leased { until: now.after(request.lease_for), retention: request.retention }
+    }
+
+    fn forgotten_at(self) -> Moment {
+        match self {
+            Self::Leased { retention: Retention::UntilResolved, .. } => Moment::NEVER,
+            Self::Leased { until, retention: Retention::For(retention) } => until.after(retention),
+            Self::Released { forgotten_at } => forgotten_at,
+        }
+    }
+}
+
+impl Held {
+    /// The first lease of a key.
+    pub(super) fn new(
+        request: &AcquireRequest<'_>,
+        token: FencingToken,
+        charge: Charge,
+        now: Moment,
+    ) -> Self {
+        Self {
+            fingerprint: *request.fingerprint,
+            lease_id: request.lease_id,
+            token,
+            attempt: 1,
+            phase: Phase::leased(request, now),
+            steps: Arc::default(),
+            charge,
+        }
+    }
+
+    pub(super) fn is_forgotten(&self, now: Moment) -> bool {
+        self.phase.forgotten_at().has_come(now)
+    }
+
+    pub(super) fn is_live(&self, now: Moment) -> bool {
+        matches!(self.phase, Phase::Leased { until, .. } if !until.has_come(now))
+    }
+
+    /// Id alone would let a late duplicate of an `acquire` revive a paused owner.
+    pub(super) fn is_owned_by(&self, lease: &Lease, now: Moment) -> bool {
+        matches!(self.phase, Phase::Leased { .. })
+            && self.lease_id == lease.id
+            && self.token == lease.token
+            && !self.is_forgotten(now)
+    }
+
+    pub(super) fn lease(&self, key: &StorageKey) -> Lease {
+        Lease {
+            key: *key,
+            id: self.lease_id,
+            token: self.token,
+            attempt: self.attempt,
+            steps: Arc::clone(&self.steps),
+        }
+    }
+
+    pub(super) fn acquire(
+        &mut self,
+        request: &AcquireRequest<'_>,
+        tokens: &Tokens,
+        now: Moment,
+    ) -> Result<Acquired, StoreError> {
+        if self.fingerprint != *request.fingerprint {
+            return Ok(Acquired::FingerprintMismatch);
+        }
+        let same_id = self.lease_id == request.lease_id;
+        match self.phase {
+            Phase::Released { .. } if same_id => return Err(StoreError::LeaseLost),
+            Phase::Leased { until, .. } if same_id => {
+                // Asked again after a lost answer: the caller counts from its last call.
+                let until = until.max(now.after(request.lease_for));
+                self.phase = Phase::Leased { until, retention: request.retention };
+                return Ok(Acquired::Granted(self.lease(request.key)));
+            }
+            Phase::Leased { until, .. } if !until.has_come(now) => {
+                return Ok(Acquired::InFlight { lease_expires_in: until.remaining(now) });
+            }
+            Phase::Leased { .. } if !request.takeover => {
+                return Ok(Acquired::Abandoned { attempt: self.attempt });
+            }
+            Phase::Leased { .. } | Phase::Released { .. } => {}
+        }
+        self.lease_id = request.lease_id;
+        self.token = tokens.next();
+        self.attempt = self.attempt.saturating_add(1);
+        self.phase = Phase::leased(request, now);
+        Ok(Acquired::Granted(self.lease(request.key)))
+    }
+
+    pub(super) fn lease_until(&mut self, deadline: Moment) {
+        if let Phase::Leased { until, .. } = &mut self.phase {
+            *until = deadline;
+        }
+    }
+
+    pub(super) fn release(&mut self, retention: Duration, now: Moment) {
+        self.phase = Phase::Released { forgotten_at: now.after(retention) };
+    }
+
+    pub(super) fn save_step(&mut self, name: &str, value: &Bytes) -> Result<(), StoreError> {
+        match self.steps.get(name) {
+            Some(saved) if saved == value => return Ok(()),
+            Some(_) => return Err(StoreError::StepConflict { name: name.into() }),
+            None => {}
+        }
+        self.charge.grow(step_cost(name, value))?;
+        Arc::make_mut(&mut self.steps).insert(name.to_owned(), value.clone());
+        Ok(())
+    }
+
+    pub(super) fn state(&self, now: Moment) -> KeyState {
+        let Self { fingerprint, attempt, token, .. } = *self;
+        match self.phase {
+            Phase::Released { .. } => KeyState::Released { fingerprint, attempt, token },
+            Phase::Leased { until, .. } if !until.has_come(now) => {
+                KeyState::Leased { fingerprint, attempt, token, expires_in: until.remaining(now) }
+            }
+            Phase::Leased { .. } => KeyState::Abandoned { fingerprint, attempt, token },
+        }
+    }
+}
