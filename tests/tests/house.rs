@@ -51,10 +51,8 @@ fn sources(folder: &str) -> Vec<PathBuf> {
 /// The lines of a file that are code, without comments.
 fn code(path: &Path) -> impl Iterator<Item = String> {
     let text = fs::read_to_string(path).unwrap();
-    let lines: Vec<_> = text
-        .lines()
-        .map(|line| line.split("//").next().unwrap_or_default().to_owned())
-        .collect();
+    let lines: Vec<_> =
+        text.lines().map(|line| line.split("//").next().unwrap_or_default().to_owned()).collect();
     lines.into_iter()
 }
 
@@ -160,8 +158,20 @@ fn every_option_of_the_attribute_stands_in_the_readme_with_its_default() {
     use idempotent_runtime::defaults;
     let readme = read("README.md");
     for option in [
-        "key", "ttl", "scope", "fingerprint", "wait", "lease", "optional", "record",
-        "on_abandoned", "on_store_error", "on_record_failure", "operation", "runtime", "spawn",
+        "key",
+        "ttl",
+        "scope",
+        "fingerprint",
+        "wait",
+        "lease",
+        "optional",
+        "record",
+        "on_abandoned",
+        "on_store_error",
+        "on_record_failure",
+        "operation",
+        "runtime",
+        "spawn",
         "crate",
     ] {
         let row = format!("| `{option}");
@@ -194,7 +204,9 @@ fn every_case_names_tests_that_exist() {
     let mut numbers = Vec::new();
     for line in cases.lines().filter(|line| line.starts_with("| ")) {
         let mut cells = line.split('|').map(str::trim).skip(1);
-        let Some(number) = cells.next().and_then(|cell| cell.parse::<usize>().ok()) else { continue };
+        let Some(number) = cells.next().and_then(|cell| cell.parse::<usize>().ok()) else {
+            continue;
+        };
         let (_what, covered) = (cells.next().unwrap(), cells.next().unwrap());
         numbers.push(number);
         for name in covered.split('`').skip(1).step_by(2) {
