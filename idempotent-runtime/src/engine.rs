@@ -11,6 +11,7 @@ use std::{
     any::Any,
     future::Future,
     panic::resume_unwind,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -18,10 +19,14 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, timeout};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, timeout, timeout_at},
+};
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
+use self::{execute::execute, held::Running};
 use crate::{
     attempt::AttemptSlot,
     fingerprint::Fingerprint,
@@ -59,6 +64,10 @@ pub(crate) struct Call {
     /// Whether a scope says whose key it is.
     pub(crate) has_scope: bool,
 }
+
+/// A handler that has not begun, and what its answer is worth. Boxed once, so that the parts of the
+/// protocol hand on a pointer and their own futures stay small.
+pub(crate) type Work<A> = Pin<Box<dyn Future<Output = Verdict<A>> + Send>>;
 
 /// What the handler's answer is worth.
 pub(crate) enum Verdict<A> {
@@ -136,10 +145,9 @@ impl Engine {
     }
 
     /// Answers one request; `work` runs in a task of its own, if it runs.
-    pub(crate) async fn answer<A, W>(self: &Arc<Self>, call: Call, work: W) -> Answer<A>
+    pub(crate) async fn answer<A>(self: &Arc<Self>, call: Call, work: Work<A>) -> Answer<A>
     where
         A: Send + 'static,
-        W: Future<Output = Verdict<A>> + Send + 'static,
     {
         let (leading, deadline) = match self.wait_or_lead(&call).await {
             Ok(lead) => lead,
@@ -148,15 +156,16 @@ impl Engine {
         let _requester = Requester(Arc::clone(leading.flight()));
         let engine = Arc::clone(self);
         let task = async move {
-            match engine.claim(&call, leading, deadline).await {
-                Ok(claimed) => {
-                    let executed = engine.execute(&call, claimed, work).await;
-                    engine.settle(&call, executed).await
-                }
-                Err(unclaimed) => Ended::Answer(unclaimed.answer()),
-            }
+            let (held, permit) = match engine.claim(&call, &leading, deadline).await {
+                Ok(won) => won,
+                Err(landing) => return Ended::unclaimed(leading, landing),
+            };
+            let mut running = Running { leading, held, permit };
+            running.begin(&call);
+            let executed = execute(work).await;
+            engine.settle(&call, running, executed).await
         };
-        self.in_task(task).await.map_or_else(Answer::from, Ended::answer)
+        joined(self.spawn(task)).await.map_or_else(Answer::from, Ended::answer)
     }
 
     /// Like [`answer`](Self::answer), with `work` in the caller's own task: only its claim and its
@@ -174,31 +183,30 @@ impl Engine {
         let _requester = Requester(Arc::clone(leading.flight()));
         let _running = self.tasks.token();
         let (engine, claiming) = (Arc::clone(self), call.clone());
-        let claim = async move { engine.claim(&claiming, leading, deadline).await };
-        let claimed = match self.in_task(claim).await {
-            Ok(Ok(claimed)) => claimed,
-            Ok(Err(unclaimed)) => return unclaimed.answer(),
+        let claim = async move {
+            match engine.claim(&claiming, &leading, deadline).await {
+                Ok((held, permit)) => Ok(Running { leading, held, permit }),
+                Err(landing) => Err(Ended::unclaimed(leading, landing)),
+            }
+        };
+        let mut running = match joined(self.spawn(claim)).await {
+            Ok(Ok(running)) => running,
+            Ok(Err(ended)) => return ended.answer(),
             Err(refusal) => return refusal.into(),
         };
-        let executed = self.execute(&call, claimed, work).await;
+        running.begin(&call);
+        let executed = execute(pin!(work)).await;
         let engine = Arc::clone(self);
-        let settle = async move { engine.settle(&call, executed).await };
-        self.in_task(settle).await.map_or_else(Answer::from, Ended::answer)
+        let settle = async move { engine.settle(&call, running, executed).await };
+        joined(self.spawn(settle)).await.map_or_else(Answer::from, Ended::answer)
     }
 
     /// Runs a part of the protocol where a client that hangs up cannot cancel it.
-    async fn in_task<T: Send + 'static>(
+    fn spawn<T: Send + 'static>(
         &self,
         task: impl Future<Output = T> + Send + 'static,
-    ) -> Result<T, Refusal> {
-        match self.tasks.spawn(task.in_current_span()).await {
-            Ok(done) => Ok(done),
-            Err(error) => match error.try_into_panic() {
-                Ok(panic) => resume_unwind(panic),
-                // The executor is shutting down.
-                Err(_cancelled) => Err(Refusal::Draining),
-            },
-        }
+    ) -> JoinHandle<T> {
+        self.tasks.spawn(task.in_current_span())
     }
 
     /// Rows "look-up" of the protocol that need no claim: a record in memory, a flight to share.
@@ -230,9 +238,19 @@ impl Engine {
     /// Bounds one call of the store. No answer in time means *unknown*, never *no*.
     async fn bounded<T>(
         &self,
-        call: impl Future<Output = Result<T, StoreError>>,
+        call: impl Future<Output = Result<T, StoreError>> + Unpin,
     ) -> Result<T, StoreError> {
         timeout(self.settings.store_timeout, call).await.unwrap_or(Err(StoreError::Timeout))
+    }
+
+    /// Bounds one call of the store by a deadline too.
+    async fn bounded_until<T>(
+        &self,
+        until: Instant,
+        call: impl Future<Output = Result<T, StoreError>> + Unpin,
+    ) -> Result<T, StoreError> {
+        let limit = until.min(far(Instant::now(), self.settings.store_timeout));
+        timeout_at(limit, call).await.unwrap_or(Err(StoreError::Timeout))
     }
 
     /// Lets no new operation begin, and waits for the running ones and for what is still being
@@ -252,12 +270,30 @@ impl Engine {
 }
 
 impl<A> Ended<A> {
+    /// Nothing was won; those who wait are told too.
+    fn unclaimed(leading: Leading, landing: Landing) -> Self {
+        leading.land(landing.clone());
+        // A claim ends without an answer only when its own request is gone or out of patience.
+        Self::Answer(Answer::landed(landing).unwrap_or(Answer::Refused(Refusal::InProgress)))
+    }
+
     /// The panic of a handler goes on to its caller, as without us.
     fn answer(self) -> Answer<A> {
         match self {
             Self::Answer(answer) => answer,
             Self::Panicked(panic) => resume_unwind(panic),
         }
+    }
+}
+
+async fn joined<T>(task: JoinHandle<T>) -> Result<T, Refusal> {
+    match task.await {
+        Ok(done) => Ok(done),
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => resume_unwind(panic),
+            // The executor is shutting down.
+            Err(_cancelled) => Err(Refusal::Draining),
+        },
     }
 }
 

@@ -23,7 +23,8 @@ where
         }
         Step::Guard(runtime, call, shape) => {
             let engine = runtime.engine.clone();
-            let work = async move { verdict(reply(body.await), shape, &engine.settings).await };
+            let work =
+                Box::pin(async move { verdict(reply(body.await), shape, &engine.settings).await });
             let observed = runtime.engine.observe(&call);
             let answer = observed.answered(runtime.engine.answer(call, work).await);
             Outcome::answered(response(answer, &runtime))

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Backoff, Call, Engine,
-    held::{Claimed, Held, Permit, Unclaimed},
+    held::{Held, Permit},
 };
 use crate::{
     flight::{Landing, Leading},
@@ -33,23 +33,7 @@ pub(super) enum Seen {
 
 impl Engine {
     /// Claims the operation of `call`; while another process holds it, looks again up to `deadline`.
-    /// Whoever waits for the flight is told too when nothing is won.
     pub(super) async fn claim(
-        self: &Arc<Self>,
-        call: &Call,
-        leading: Leading,
-        deadline: Instant,
-    ) -> Result<Claimed, Unclaimed> {
-        match self.win(call, &leading, deadline).await {
-            Ok((held, permit)) => Ok(Claimed { leading, held, permit }),
-            Err(landing) => {
-                leading.land(landing.clone());
-                Err(Unclaimed(landing))
-            }
-        }
-    }
-
-    async fn win(
         self: &Arc<Self>,
         call: &Call,
         leading: &Leading,
@@ -58,7 +42,7 @@ impl Engine {
         loop {
             let permit = Permit::take(self).ok_or(Refusal::TooManyRunning)?;
             let seen = match self.is_draining() {
-                true => match self.look(call).await {
+                true => match Box::pin(self.look(call)).await {
                     Seen::Free | Seen::Silent(_) => return Err(Refusal::Draining.into()),
                     seen => seen,
                 },
@@ -85,7 +69,7 @@ impl Engine {
                 Seen::Elsewhere => {
                     drop(permit);
                     leading.elsewhere();
-                    self.watch(call, leading, deadline).await?;
+                    Box::pin(self.watch(call, leading, deadline)).await?;
                 }
             }
         }

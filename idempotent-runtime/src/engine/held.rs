@@ -10,37 +10,45 @@ use std::{
 
 use tokio::{runtime::Handle, time::Instant};
 
-use super::{Answer, Call, Engine, Refusal};
+use super::{Call, Engine};
 use crate::{
-    flight::{Landing, Leading},
+    attempt::Granted,
+    flight::Leading,
     heartbeat::{Beating, LeaseWatch},
     lease::Lease,
     settings::OnAbandoned,
 };
 
-/// What a claim won: the right to run the handler once.
-pub(super) struct Claimed {
+/// The right to run the handler once.
+pub(super) struct Running {
     pub(super) leading: Leading,
     /// `None` where `on_store_error = bypass` lets the handler run unguarded.
     pub(super) held: Option<Held>,
     pub(super) permit: Permit,
 }
 
-/// A claim that won nothing.
-pub(super) struct Unclaimed(pub(super) Landing);
-
-impl Unclaimed {
-    pub(super) fn answer<A>(self) -> Answer<A> {
-        // A claim ends without a landing only when its own request is gone or out of patience.
-        Answer::landed(self.0).unwrap_or(Answer::Refused(Refusal::InProgress))
+impl Running {
+    /// The handler begins.
+    pub(super) fn begin(&mut self, call: &Call) {
+        match &mut self.held {
+            Some(held) => {
+                self.leading.running(Some(held.watch()));
+                call.attempt.grant(Granted::new(&held.lease, held.watch()));
+                held.handler = Handler::Begun;
+            }
+            None => {
+                self.leading.running(None);
+                call.attempt.grant(Granted::unguarded(call.key));
+            }
+        }
     }
-}
 
-/// A handler that has begun under its lease.
-pub(super) struct Running {
-    pub(super) leading: Leading,
-    pub(super) held: Held,
-    pub(super) permit: Permit,
+    /// The handler has ended. The lease that it ran under is to be settled.
+    pub(super) fn end(&mut self) -> Option<&Lease> {
+        let held = self.held.as_mut()?;
+        held.handler = Handler::Ended;
+        Some(&held.lease)
+    }
 }
 
 /// A lease, renewed while this exists.
@@ -78,16 +86,8 @@ impl Held {
         &self.lease
     }
 
-    pub(super) fn watch(&self) -> &Arc<LeaseWatch> {
+    fn watch(&self) -> &Arc<LeaseWatch> {
         self.beating.watch()
-    }
-
-    pub(super) fn begin(&mut self) {
-        self.handler = Handler::Begun;
-    }
-
-    pub(super) fn end(&mut self) {
-        self.handler = Handler::Ended;
     }
 
     /// The handler has ended: its lease is renewed until its outcome is settled.

@@ -1,21 +1,21 @@
 //! Row "outcome": records or releases what the handler answered, and tells everybody.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Answer, Backoff, Call, Ended, Engine, Verdict,
-    execute::{Executed, Panic, Under},
-    far,
-    held::Running,
+    Answer, Backoff, Call, Ended, Engine, Verdict, execute::Executed, far, held::Running,
     truth::Truth,
 };
 use crate::{
-    flight::{Landing, Leading},
+    flight::Landing,
+    lease::Lease,
     record::Record,
     refusal::Refusal,
     settings::{OnAbandoned, OnRecordFailure},
+    store::StoreError,
 };
 
 /// How long a client is held while a store that gives no answer is asked again.
@@ -24,83 +24,146 @@ const CONFIRM: Duration = Duration::from_secs(1);
 /// How long a release that got no answer is tried in the background, at least.
 const RELEASE: Duration = Duration::from_mins(1);
 
+/// What an outcome asks of the store.
+#[derive(Clone, Copy)]
+pub(super) enum Entry<'a> {
+    /// It is final.
+    Complete(&'a Record),
+    /// It may be repeated.
+    Release,
+    /// `halt`: it may have had its effect.
+    Abandon,
+}
+
+impl<'a> Entry<'a> {
+    fn of<A>(call: &Call, executed: &'a Executed<A>) -> Self {
+        let no_effect = match executed {
+            Ok(Verdict::Final { record, .. }) => return Self::Complete(record),
+            Ok(Verdict::Transient { no_effect, .. }) => *no_effect,
+            Err(_panic) => false,
+        };
+        match call.policy.on_abandoned {
+            OnAbandoned::Halt if !no_effect => Self::Abandon,
+            // Under `rerun` a transient answer or a panic means "safe to repeat".
+            OnAbandoned::Halt | OnAbandoned::Rerun => Self::Release,
+        }
+    }
+}
+
 impl Engine {
+    /// Makes an outcome true in the store, then tells everybody.
     pub(super) async fn settle<A>(
         self: &Arc<Self>,
         call: &Call,
+        mut running: Running,
         executed: Executed<A>,
     ) -> Ended<A> {
-        let Executed { under, result } = executed;
-        let mut running = match under {
-            Under::Lease(running) => running,
-            Under::Nothing(leading) => return unguarded(leading, result),
+        if let Some(lease) = running.end() {
+            let entry = Entry::of(call, &executed);
+            let until = far(Instant::now(), call.patience(entry));
+            if let Err(error) = self.enter(call, lease, entry, until).await {
+                return Box::pin(self.unsettled(call, running, executed, error, until)).await;
+            }
+        }
+        let is_guarded = running.held.is_some();
+        running.leading.land(Landing::of(&executed, is_guarded));
+        Ended::of(executed)
+    }
+
+    /// One call of the store.
+    pub(super) async fn enter(
+        &self,
+        call: &Call,
+        lease: &Lease,
+        entry: Entry<'_>,
+        until: Instant,
+    ) -> Result<(), StoreError> {
+        let entering = match entry {
+            Entry::Complete(record) => self.store.complete(lease, record.clone(), call.policy.ttl),
+            Entry::Release => self.store.release(lease, call.policy.ttl),
+            Entry::Abandon => self.store.abandon(lease),
         };
-        running.held.end();
-        match result {
-            Ok(Verdict::Final { record, answer }) => {
-                Ended::Answer(self.complete(call, running, record, answer).await)
+        self.bounded_until(until, entering).await
+    }
+
+    /// The store refused an outcome, or gave no answer.
+    async fn unsettled<A>(
+        self: &Arc<Self>,
+        call: &Call,
+        running: Running,
+        executed: Executed<A>,
+        error: StoreError,
+        until: Instant,
+    ) -> Ended<A> {
+        let Some(held) = &running.held else { return Ended::of(executed) };
+        let (lease, entry) = (held.lease(), Entry::of(call, &executed));
+        let truth = match entry {
+            Entry::Complete(record) => self.confirm(call, lease, record, error, until).await,
+            Entry::Release | Entry::Abandon => {
+                self.returned(call, lease, entry, error, until).await
             }
-            Ok(Verdict::Transient { shared, answer, no_effect }) => {
-                let landing = Landing::Transient(shared);
-                let taken_over = self.give_back(call, running, no_effect, landing).await;
-                Ended::Answer(taken_over.map_or(Answer::Own(answer), Answer::replay))
+        };
+        let landing = Landing::of(&executed, true);
+        match (truth, executed) {
+            (Truth::Ours, executed) => {
+                running.leading.land(landing);
+                Ended::of(executed)
             }
-            // Under `rerun` a panic means "safe to repeat".
-            Err(panic) => {
-                tracing::error!(key = %call.key.short(), operation = %call.operation,
-                    "the handler panicked");
-                self.give_back(call, running, false, Refusal::HandlerPanicked.into()).await;
-                Ended::Panicked(panic)
+            (Truth::Other(landing), Ok(Verdict::Final { .. }))
+            | (Truth::Other(landing @ Landing::Record(_)), Ok(Verdict::Transient { .. })) => {
+                Ended::unclaimed(running.leading, landing)
+            }
+            (Truth::Other(_), executed) => {
+                running.leading.land(landing);
+                Ended::of(executed)
+            }
+            (Truth::Unknown { lost }, Ok(Verdict::Final { record, answer })) => {
+                Ended::Answer(self.unconfirmed(call, running, record, answer, lost))
+            }
+            (Truth::Unknown { .. }, executed) => {
+                let abandon = matches!(Entry::of(call, &executed), Entry::Abandon);
+                self.give_back_later(call.clone(), running, abandon, landing);
+                Ended::of(executed)
             }
         }
     }
 
-    async fn complete<A>(
+    /// Nobody knows whether the outcome is recorded.
+    fn unconfirmed<A>(
         self: &Arc<Self>,
         call: &Call,
         running: Running,
         record: Record,
         answer: A,
+        lost: bool,
     ) -> Answer<A> {
+        // An answer that may not be the only one, or that must not pass before its tombstone, is
+        // not given.
         let withhold = call.policy.on_record_failure == OnRecordFailure::Withhold;
-        let patience = if withhold { call.policy.wait.max(CONFIRM) } else { CONFIRM };
-        let until = far(Instant::now(), patience);
-        match self.confirm(call, running.held.lease(), &record, until).await {
-            Truth::Ours => {
-                running.leading.land(Landing::Record(record));
-                Answer::Own(answer)
-            }
-            Truth::Other(landing) => {
-                running.leading.land(landing.clone());
-                Answer::landed(landing).unwrap_or(Answer::Refused(Refusal::InProgress))
-            }
-            Truth::Unknown { lost } => {
-                // An answer that may not be the only one, or that must not pass before its
-                // tombstone, is not given.
-                let withheld = withhold || lost || record.is_tombstone();
-                if !withheld {
-                    running.leading.publish(Landing::Record(record.clone()));
-                }
-                tracing::error!(key = %call.key.short(), operation = %call.operation, withheld,
-                    "the outcome is not recorded yet; going on in the background");
-                self.complete_later(call.clone(), running, record);
-                if withheld { Refusal::StoreUnavailable.into() } else { Answer::Own(answer) }
-            }
+        let withheld = withhold || lost || record.is_tombstone();
+        if !withheld {
+            running.leading.publish(Landing::Record(record.clone()));
         }
+        tracing::error!(key = %call.key.short(), operation = %call.operation, withheld,
+            "the outcome is not recorded yet; going on in the background");
+        self.complete_later(call.clone(), running, record);
+        if withheld { Refusal::StoreUnavailable.into() } else { Answer::Own(answer) }
     }
 
     /// Goes on completing under a renewed lease until the store says what is true, or the record
     /// would have expired.
     fn complete_later(self: &Arc<Self>, call: Call, running: Running, record: Record) {
-        running.held.outlive_max_run();
+        let Running { leading, held: Some(held), permit } = running else { return };
+        held.outlive_max_run();
         let engine = Arc::clone(self);
         self.tasks.spawn(async move {
-            let Running { leading, held, permit: _permit } = running;
+            let _permit = permit;
             let give_up = far(Instant::now(), call.policy.ttl);
             while Instant::now() < give_up {
                 sleep(CONFIRM.mul_f64(rand::random_range(0.5..=1.0))).await;
                 let until = far(Instant::now(), CONFIRM);
-                match engine.confirm(&call, held.lease(), &record, until).await {
+                let unanswered = StoreError::Timeout;
+                match engine.confirm(&call, held.lease(), &record, unanswered, until).await {
                     Truth::Ours => {
                         tracing::info!(key = %call.key.short(), "the outcome is recorded after all");
                         return leading.land(Landing::Record(record));
@@ -116,57 +179,63 @@ impl Engine {
         });
     }
 
-    /// Releases the lease, or under `halt` abandons it where an effect is possible. Answers the
-    /// record of somebody who took the lease over and completed.
-    async fn give_back(
+    /// Goes on giving a lease back that is not renewed any more: what is not given back lapses.
+    fn give_back_later(
         self: &Arc<Self>,
-        call: &Call,
+        call: Call,
         running: Running,
-        no_effect: bool,
+        abandon: bool,
         landing: Landing,
-    ) -> Option<Record> {
-        let abandon = call.policy.on_abandoned == OnAbandoned::Halt && !no_effect;
-        let until = far(Instant::now(), CONFIRM);
-        match self.returned(call, running.held.lease(), abandon, until).await {
-            Truth::Other(Landing::Record(record)) => {
-                running.leading.land(Landing::Record(record.clone()));
-                Some(record)
-            }
-            Truth::Ours | Truth::Other(_) => {
-                running.leading.land(landing);
-                None
-            }
-            Truth::Unknown { .. } => {
-                let Running { leading, held, permit } = running;
-                leading.land(landing);
-                let (engine, call, lease) = (Arc::clone(self), call.clone(), held.lease().clone());
-                // Not renewed any more: what cannot be released lapses.
-                drop(held);
-                self.tasks.spawn(async move {
-                    let _permit = permit;
-                    let until = far(Instant::now(), call.policy.lease.max(RELEASE));
-                    engine.returned(&call, &lease, abandon, until).await;
-                });
-                None
-            }
+    ) {
+        let Running { leading, held: Some(held), permit } = running else { return };
+        leading.land(landing);
+        let (engine, lease) = (Arc::clone(self), held.lease().clone());
+        drop(held);
+        self.tasks.spawn(async move {
+            let _permit = permit;
+            let until = far(Instant::now(), call.policy.lease.max(RELEASE));
+            let entry = if abandon { Entry::Abandon } else { Entry::Release };
+            engine.returned(&call, &lease, entry, StoreError::Timeout, until).await;
+        });
+    }
+}
+
+impl Call {
+    /// How long a client is held while the store gives no answer.
+    fn patience(&self, entry: Entry<'_>) -> Duration {
+        match (entry, self.policy.on_record_failure) {
+            (Entry::Complete(_), OnRecordFailure::Withhold) => self.policy.wait.max(CONFIRM),
+            _ => CONFIRM,
         }
     }
 }
 
-/// Nobody recorded the answer of an unguarded run; those who joined it share it.
-fn unguarded<A>(leading: Leading, result: Result<Verdict<A>, Panic>) -> Ended<A> {
-    let (landing, ended) = match result {
-        Ok(Verdict::Final { record, answer }) => {
-            let shared = Some(record).filter(|record| !record.is_tombstone());
-            (Landing::Transient(shared), Ended::Answer(Answer::Own(answer)))
+impl Landing {
+    /// What those who waited are told of a handler. Nobody records what it did unguarded.
+    fn of<A>(executed: &Executed<A>, is_guarded: bool) -> Self {
+        match executed {
+            Ok(Verdict::Final { record, .. }) if is_guarded => Self::Record(record.clone()),
+            Ok(Verdict::Final { record, .. }) => {
+                Self::Transient(Some(record.clone()).filter(|record| !record.is_tombstone()))
+            }
+            Ok(Verdict::Transient { shared, .. }) => Self::Transient(shared.clone()),
+            Err(_panic) => Self::Refused(Refusal::HandlerPanicked),
         }
-        Ok(Verdict::Transient { shared, answer, .. }) => {
-            (Landing::Transient(shared), Ended::Answer(Answer::Own(answer)))
+    }
+}
+
+impl<A> Ended<A> {
+    fn of(executed: Executed<A>) -> Self {
+        match executed {
+            Ok(Verdict::Final { answer, .. } | Verdict::Transient { answer, .. }) => {
+                Self::Answer(Answer::Own(answer))
+            }
+            Err(panic) => {
+                tracing::error!("a guarded handler panicked");
+                Self::Panicked(panic)
+            }
         }
-        Err(panic) => (Refusal::HandlerPanicked.into(), Ended::Panicked(panic)),
-    };
-    leading.land(landing);
-    ended
+    }
 }
 
 /// Pauses between two tries of a call whose answer is unknown; `false` when time is up.

@@ -1,10 +1,13 @@
 //! After the handler ran, the store decides what is true.
 
-use std::future::Future;
+use tokio::time::Instant;
 
-use tokio::time::{Instant, timeout_at};
-
-use super::{Backoff, Call, Engine, claim::Seen, far, settle::pause};
+use super::{
+    Backoff, Call, Engine,
+    claim::Seen,
+    far,
+    settle::{Entry, pause},
+};
 use crate::{flight::Landing, lease::Lease, record::Record, refusal::Refusal, store::StoreError};
 
 /// What is true of an outcome that this process has.
@@ -18,20 +21,21 @@ pub(super) enum Truth {
 }
 
 impl Engine {
-    /// Completes until the store confirms or denies, up to `until`.
+    /// Completes until the store confirms or denies, up to `until`, after a first `complete` ended
+    /// with `error`.
     pub(super) async fn confirm(
         &self,
         call: &Call,
         lease: &Lease,
         record: &Record,
+        error: StoreError,
         until: Instant,
     ) -> Truth {
         let (mut again, mut unanswered) = (None, false);
         let mut backoff = Backoff::new();
+        let mut completed = Err(error);
         loop {
-            let lease = again.as_ref().unwrap_or(lease);
-            let complete = self.store.complete(lease, record.clone(), call.policy.ttl);
-            match self.bounded_until(until, complete).await {
+            match completed {
                 Ok(()) => return Truth::Ours,
                 Err(StoreError::LeaseLost) => match self.regain(call, until).await {
                     Ok(lease) => again = Some(lease),
@@ -44,11 +48,13 @@ impl Engine {
                 Err(error) => {
                     unanswered = true;
                     tracing::warn!(key = %call.key.short(), %error, "complete got no answer");
+                    if !pause(&mut backoff, until).await {
+                        return Truth::Unknown { lost: again.is_some() };
+                    }
                 }
             }
-            if !pause(&mut backoff, until).await {
-                return Truth::Unknown { lost: again.is_some() };
-            }
+            let lease = again.as_ref().unwrap_or(lease);
+            completed = self.enter(call, lease, Entry::Complete(record), until).await;
         }
     }
 
@@ -77,22 +83,19 @@ impl Engine {
         }
     }
 
-    /// Releases or abandons until the store confirms or denies, up to `until`.
+    /// Releases or abandons until the store confirms or denies, up to `until`, after a first call
+    /// ended with `error`.
     pub(super) async fn returned(
         &self,
         call: &Call,
         lease: &Lease,
-        abandon: bool,
+        entry: Entry<'_>,
+        error: StoreError,
         until: Instant,
     ) -> Truth {
         let mut backoff = Backoff::new();
+        let mut returned = Err(error);
         loop {
-            let returned = match abandon {
-                true => self.bounded_until(until, self.store.abandon(lease)).await,
-                false => {
-                    self.bounded_until(until, self.store.release(lease, call.policy.ttl)).await
-                }
-            };
             match returned {
                 Ok(()) => return Truth::Ours,
                 Err(StoreError::LeaseLost) => match self.look(call).await {
@@ -107,15 +110,7 @@ impl Engine {
             if !pause(&mut backoff, until).await {
                 return Truth::Unknown { lost: false };
             }
+            returned = self.enter(call, lease, entry, until).await;
         }
-    }
-
-    async fn bounded_until<T>(
-        &self,
-        until: Instant,
-        call: impl Future<Output = Result<T, StoreError>>,
-    ) -> Result<T, StoreError> {
-        let limit = until.min(far(Instant::now(), self.settings.store_timeout));
-        timeout_at(limit, call).await.unwrap_or(Err(StoreError::Timeout))
     }
 }
