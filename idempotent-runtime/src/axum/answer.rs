@@ -113,7 +113,7 @@ pub(super) async fn verdict(
         headers: recorded(&parts.headers),
         trailers: trailers.as_ref().map(recorded).unwrap_or_default(),
     };
-    let record = Record::new(shape.fingerprint, metadata, bytes.clone());
+    let record = Record::new(shape.fingerprint, metadata, kept(&bytes));
     let (is_final, no_effect) = (shape.is_final(&parts), has::<NoEffect>(&parts));
     let body = match trailers {
         Some(trailers) => with_trailers(bytes, trailers),
@@ -124,6 +124,13 @@ pub(super) async fn verdict(
         true => Verdict::Final { record, answer },
         false => Verdict::Transient { shared: Some(record), answer, no_effect },
     }
+}
+
+/// The body as it is recorded: a small one in a buffer of its own, not as a part of a larger one that
+/// would live as long.
+fn kept(bytes: &Bytes) -> Bytes {
+    const SMALL: usize = 16 * 1024;
+    if bytes.len() <= SMALL { Bytes::copy_from_slice(bytes) } else { bytes.clone() }
 }
 
 fn has<Mark: Send + Sync + 'static>(parts: &Parts) -> bool {

@@ -111,7 +111,7 @@ impl Call {
             encoder.absent();
             encoder
         });
-        encoder.text(operation.as_str());
+        operation.encode(&mut encoder);
         encoder.expect_content();
         key.encode(&mut encoder);
         if !encoder.has_content() {
@@ -119,8 +119,7 @@ impl Call {
         }
         let credentials = (!has_scope).then(|| {
             settings.credentials.iter().flat_map(|name| {
-                let values = kept.headers.get_all(name).iter();
-                values.map(|value| (name.as_str(), value.as_bytes()))
+                kept.headers.get_all(name).map(|value| (name.as_str(), value.as_bytes()))
             })
         });
         let fingerprint = RequestDigest {
@@ -180,8 +179,8 @@ fn operation(spec: &Spec, kept: &Kept) -> Result<Operation, Problem> {
         );
         return Err(Problem::OperationMissing);
     };
-    let name = [kept.method.as_str(), " ", route.as_str()].concat();
-    Ok(Operation::Route(Arc::from(name)))
+    let (method, template) = (kept.method.clone(), Arc::from(route.as_str()));
+    Ok(Operation::Route { method, template })
 }
 
 impl fmt::Debug for Call {
