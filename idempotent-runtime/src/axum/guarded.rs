@@ -9,10 +9,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use http::{Method, Uri};
+use http::{HeaderMap, Method, Uri};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
-use super::answer::problem_response;
+use super::answer::{problem_response, with_trailers};
 use crate::{
     attempt::AttemptSlot,
     http::{key_header::KeptHeaders, problem::Problem},
@@ -82,8 +82,8 @@ async fn keep(request: Request) -> Result<(Box<Kept>, Request), Response> {
         .map_or(defaults::MAX_REQUEST_BYTES, |runtime| runtime.settings().max_request_bytes);
     let announced = request.body().size_hint().lower();
     let (mut parts, body) = request.with_limited_body().into_parts();
-    let body = match buffer(body, announced, max).await {
-        Ok(body) => body,
+    let (body, trailers) = match buffer(body, announced, max).await {
+        Ok(buffered) => buffered,
         Err(problem) => return Err(problem_response(problem, runtime.as_ref())),
     };
     let uri = match parts.extensions.get::<OriginalUri>() {
@@ -99,20 +99,31 @@ async fn keep(request: Request) -> Result<(Box<Kept>, Request), Response> {
         runtime,
         attempt: AttemptSlot::of(&mut parts.extensions),
     });
-    Ok((kept, Request::from_parts(parts, Body::from(body))))
+    let body = match trailers {
+        Some(trailers) => with_trailers(body, trailers),
+        None => Body::from(body),
+    };
+    Ok((kept, Request::from_parts(parts, body)))
 }
 
 /// `announced` is what the body was said to hold at least, before it was limited.
-async fn buffer(body: Body, announced: u64, max: usize) -> Result<Bytes, Problem> {
+async fn buffer(
+    body: Body,
+    announced: u64,
+    max: usize,
+) -> Result<(Bytes, Option<HeaderMap>), Problem> {
     if body.is_end_stream() {
-        return Ok(Bytes::new());
+        return Ok((Bytes::new(), None));
     }
     // A limited body never announces more than its limit: one that announced more is refused unread.
     if announced > body.size_hint().lower().min(max as u64) {
         return Err(Problem::BodyTooLarge);
     }
     match Limited::new(body, max).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
+        Ok(body) => {
+            let trailers = body.trailers().cloned();
+            Ok((body.to_bytes(), trailers))
+        }
         Err(error) if is_length_limit(&*error) => Err(Problem::BodyTooLarge),
         Err(_) => Err(Problem::BodyUnreadable),
     }

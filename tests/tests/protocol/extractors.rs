@@ -6,12 +6,13 @@ use axum::{
     routing,
 };
 use http::{HeaderMap, Method, StatusCode, request::Parts};
+use http_body_util::BodyExt as _;
 use idempotent_runtime::{Idempotency, KeyState, idempotent};
 use idempotent_tests::{Request, post};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::kit::{Effects, memory, payments};
+use crate::kit::{Effects, Frames, memory, payments};
 
 #[derive(Deserialize)]
 struct New {
@@ -109,6 +110,21 @@ async fn extractors_run_in_the_order_of_the_arguments() {
     let known = || post("/payments/1").header("x-user", "ada");
     assert_eq!(known().body("?").send(&app).await.status, 415, "the body");
     known().json(&json!({"amount": 1})).send(&app).await.assert_problem(400, "key_missing");
+}
+
+/// CASES 29: also what follows the body.
+#[tokio::test]
+async fn trailers_of_a_request_arrive_as_without_the_attribute() {
+    #[idempotent(key = header("Idempotency-Key"))]
+    async fn create(request: axum::extract::Request) -> String {
+        let body = request.into_body().collect().await.unwrap();
+        body.trailers().unwrap()["x-checksum"].to_str().unwrap().to_owned()
+    }
+    let app = payments(&memory(), (), create);
+    let name = http::HeaderName::from_static("x-checksum");
+    let trailers = HeaderMap::from_iter([(name, http::HeaderValue::from_static("1234"))]);
+    let body = Frames::with_trailers(&["pay", "ment"], trailers);
+    assert_eq!(post("/payments").key("k").send_body(&app, body).await.text(), "1234");
 }
 
 /// Every argument arrives as without us, whichever kind stands last.
