@@ -137,7 +137,12 @@ impl Call {
 
     pub(super) fn step(self) -> Step {
         let Some(kept) = self.kept else { return Step::Direct };
-        let Kept { runtime, attempt, .. } = *kept;
+        let Kept { runtime, attempt, body, .. } = *kept;
+        // Where the runtime is an argument, the body was buffered before its settings were known.
+        let too_large = |runtime: &Idempotency| body.len() > runtime.settings().max_request_bytes;
+        if runtime.as_ref().is_some_and(too_large) {
+            return Step::Answer(Problem::BodyTooLarge, runtime);
+        }
         match (self.key, runtime) {
             (Some(Ok(frozen)), Some(runtime)) => {
                 let policy = Policy::of(self.spec, runtime.settings());

@@ -5,7 +5,7 @@ use axum::{
     extract::{FromRef, State},
     routing,
 };
-use idempotent_runtime::{Idempotency, KeyState, idempotent};
+use idempotent_runtime::{Idempotency, KeyState, MemoryStore, idempotent};
 use idempotent_tests::{Answer, post};
 
 use crate::kit::{Effects, memory, pay};
@@ -199,6 +199,32 @@ async fn the_runtime_may_come_from_an_argument() {
     assert!(ask(&app, "/payments").await.is_replayed(), "the argument wins over the layer");
     let unknown = layered.inspect(&None::<&str>, operation, "k").await.unwrap();
     assert!(matches!(unknown, KeyState::Absent));
+}
+
+/// CASES 37: what the runtime of an argument says of bodies and callers holds too, although the body
+/// was read before.
+#[tokio::test]
+async fn the_settings_of_a_runtime_from_an_argument_hold() {
+    let runtime = Idempotency::builder(MemoryStore::new())
+        .max_request_bytes(10)
+        .credentials([http::HeaderName::from_static("x-tenant")])
+        .docs_url("https://example.com/errors")
+        .build()
+        .unwrap();
+    let state = App { idempotency: runtime, effects: Effects::default() };
+    let app = Router::new().route("/payments", routing::post(by_state)).with_state(state.clone());
+    let send = async |bytes, tenant| {
+        let request = post("/payments").key("k").header("x-tenant", tenant);
+        request.body(vec![b'x'; bytes]).send(&app).await
+    };
+    let refused = send(11, "a").await;
+    refused.assert_problem(413, "body_too_large");
+    assert!(refused.header("link").starts_with("<https://example.com/errors>"));
+    assert_eq!(state.effects.count(), 0);
+    assert_eq!(send(10, "a").await.text(), "payment 1");
+    assert!(send(10, "a").await.is_replayed());
+    send(10, "b").await.assert_problem(422, "key_reused");
+    send(11, "a").await.assert_problem(413, "body_too_large");
 }
 
 /// Two routers, two runtimes: a key of one is unknown to the other.
