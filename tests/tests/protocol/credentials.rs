@@ -5,7 +5,9 @@ use http::HeaderName;
 use idempotent_runtime::{Idempotency, MemoryStore, idempotent};
 use idempotent_tests::{Request, post};
 
-use crate::kit::{Effects, User, every_path, memory, pay, payments};
+use tokio::time::Instant;
+
+use crate::kit::{Effects, Gated, User, every_path, memory, pay, pay_gated, payments, spawn};
 
 fn ask() -> Request {
     post("/payments").key("k")
@@ -36,6 +38,23 @@ async fn another_caller_does_not_read_a_record() {
             assert!(ada.send(&app).await.is_replayed(), "{name} {path}");
             assert_eq!(effects.count(), 1);
         }
+    }
+}
+
+/// CASES 18: nor does another caller wait for somebody's running request.
+#[tokio::test(start_paused = true)]
+async fn another_caller_does_not_join_a_running_request() {
+    for (path, runtime) in every_path() {
+        let gated = Gated::default();
+        let app = payments(&runtime, gated.clone(), pay_gated);
+        let ada = spawn(&app, ask().header("authorization", "ada"));
+        gated.gate.reached().await;
+        let before = Instant::now();
+        let eve = ask().header("authorization", "eve").send(&app).await;
+        eve.assert_problem(422, "key_reused");
+        assert_eq!(Instant::now(), before, "{path}");
+        gated.gate.open();
+        assert_eq!(ada.await.unwrap().text(), "payment 1");
     }
 }
 

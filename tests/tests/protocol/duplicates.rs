@@ -96,7 +96,7 @@ async fn with_no_patience_a_duplicate_is_told_at_once_that_the_first_is_running(
     }
 }
 
-/// CASES 7: two retries that ask the store at once are told of the record, not of each other.
+/// CASES 7, 14: retries that ask the store at once are told of the record, not of each other.
 #[tokio::test(start_paused = true)]
 async fn with_no_patience_a_duplicate_is_told_of_a_record_rather_than_of_a_race() {
     let store = Faulty::new(MemoryStore::new());
@@ -265,7 +265,8 @@ async fn those_who_waited_for_a_body_that_breaks_are_told_to_ask_again() {
     assert_eq!(gated.effects.count(), 1);
 }
 
-/// A lease that lapses while duplicates wait (its request is gone): one of them takes it over.
+/// CASES 25: a lease that lapses while duplicates wait, because its request is gone: one of them takes
+/// it over, and the others get the record of that one.
 #[tokio::test(start_paused = true)]
 async fn one_of_those_who_wait_takes_over_when_the_owner_is_gone() {
     #[idempotent(key = header("Idempotency-Key"), lease = "3s", spawn = false)]
