@@ -9,10 +9,14 @@ use axum::{Router, extract::State};
 use http::StatusCode;
 use idempotent_runtime::{Attempt, Idempotency, KeyState, MemoryStore, idempotent};
 use idempotent_tests::{Answer, Fault, Faulty, Gate, Request, Step, post};
-use tokio::task::{AbortHandle, JoinHandle};
+use tokio::{
+    task::{AbortHandle, JoinHandle},
+    time::Instant,
+};
 
 use crate::kit::{
-    Effects, Gated, all_wait, every_path, hang_up, pay, pay_gated, payments, poll_once, spawn,
+    Effects, Gated, all_wait, every_path, give_up_after, hang_up, pay, pay_gated, payments,
+    poll_once, spawn,
 };
 
 fn ask() -> Request {
@@ -202,4 +206,55 @@ async fn a_client_that_hangs_up_while_its_key_is_released_cancels_nothing() {
     all_wait().await;
     let retry = ask().send(&app).await;
     assert_eq!((retry.status.as_u16(), retry.text()), (200, "2"));
+}
+
+#[idempotent(key = header("Idempotency-Key"))]
+async fn pay_slowly(State(effects): State<Effects>) -> String {
+    for _ in 0..3 {
+        tokio::task::yield_now().await;
+    }
+    format!("payment {}", effects.happen())
+}
+
+/// CASES 13: whenever the client hangs up, the effect happens once and no lease is left behind.
+#[tokio::test(start_paused = true)]
+async fn a_client_may_hang_up_at_any_moment() {
+    for (path, runtime) in every_path() {
+        for polls in 0..16 {
+            let effects = Effects::default();
+            let app = payments(&runtime, effects.clone(), pay_slowly);
+            let ask = || post("/payments").key(&polls.to_string());
+            give_up_after(polls, &app, ask()).await;
+            all_wait().await;
+            let before = Instant::now();
+            assert_eq!(ask().send(&app).await.text(), "payment 1", "{path} {polls}");
+            assert_eq!((Instant::now(), effects.count()), (before, 1), "{path} {polls}");
+        }
+    }
+}
+
+/// CASES 13, 27: also when eight at a time do, in threads of their own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn clients_that_hang_up_in_parallel_never_repeat_an_effect() {
+    for (path, runtime) in every_path() {
+        let effects = Effects::default();
+        let app = payments(&runtime, effects.clone(), pay_slowly);
+        let mut clients = Vec::new();
+        for key in 0..200_usize {
+            for client in 0..8 {
+                let (app, polls) = (app.clone(), (key * 7 + client * 5) % 11);
+                clients.push(tokio::spawn(async move {
+                    give_up_after(polls, &app, post("/payments").key(&key.to_string())).await;
+                }));
+            }
+        }
+        for client in clients {
+            client.await.unwrap();
+        }
+        for key in 0..200 {
+            let retry = post("/payments").key(&key.to_string()).send(&app).await;
+            assert_eq!(retry.status, StatusCode::OK, "{path} {key}: {retry:?}");
+        }
+        assert_eq!(effects.count(), 200, "{path}");
+    }
 }

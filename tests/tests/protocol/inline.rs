@@ -11,7 +11,9 @@ use tokio::{
     time::{Instant, advance},
 };
 
-use crate::kit::{Effects, Gated, all_wait, every_path, hang_up, memory, payments, spawn};
+use crate::kit::{
+    Effects, Gated, all_wait, every_path, give_up_after, hang_up, memory, payments, spawn,
+};
 
 const INSTANT: Duration = Duration::from_nanos(1);
 
@@ -168,4 +170,26 @@ async fn a_transient_outcome_of_an_inline_handler_releases_the_key() {
     assert_eq!(ask().send(&app).await.status, 502);
     let retry = ask().send(&app).await;
     assert_eq!((retry.status.as_u16(), retry.text()), (200, "2"));
+}
+
+/// CASES 13: whenever the client hangs up, the effect happens once; at worst the lease has to lapse.
+#[tokio::test(start_paused = true)]
+async fn a_client_of_an_inline_handler_may_hang_up_at_any_moment() {
+    #[idempotent(key = header("Idempotency-Key"), spawn = false, lease = "1s", wait = "2s")]
+    async fn pay_slowly(State(effects): State<Effects>) -> String {
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
+        format!("payment {}", effects.happen())
+    }
+    for (path, runtime) in every_path() {
+        for polls in 0..16 {
+            let effects = Effects::default();
+            let app = payments(&runtime, effects.clone(), pay_slowly);
+            let ask = || post("/payments").key(&polls.to_string());
+            give_up_after(polls, &app, ask()).await;
+            assert_eq!(ask().send(&app).await.text(), "payment 1", "{path} {polls}");
+            assert_eq!(effects.count(), 1, "{path} {polls}");
+        }
+    }
 }

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     convert::Infallible,
     future::Future,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -26,7 +26,7 @@ use http::{HeaderMap, StatusCode, request::Parts};
 use http_body::{Frame, SizeHint};
 use idempotent_runtime::{Idempotency, MemoryStore, idempotent};
 use idempotent_tests::{Answer, Faulty, Gate, Request};
-use tokio::task::JoinHandle;
+use tokio::{task::JoinHandle, time::timeout};
 
 /// How often the handlers of one test had their effect.
 #[derive(Clone, Debug, Default)]
@@ -57,9 +57,10 @@ pub(crate) struct Gated {
 }
 
 impl Gated {
-    /// Waits at the gate, then has the effect.
+    /// Waits at the gate, then has the effect. One execution too many fails rather than hangs.
     pub(crate) async fn pay(&self) -> (StatusCode, String) {
-        self.gate.pass().await;
+        let passed = timeout(Duration::from_hours(1), self.gate.pass()).await;
+        passed.expect("the test lets this execution through");
         (StatusCode::CREATED, format!("payment {}", self.effects.happen()))
     }
 }
@@ -151,6 +152,17 @@ pub(crate) async fn all_wait() {
 /// Polls a future exactly once.
 pub(crate) async fn poll_once<F: Future + Unpin>(future: &mut F) -> Poll<F::Output> {
     std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut *future).poll(cx))).await
+}
+
+/// Polls a request `polls` times while everything else goes on, then hangs up.
+pub(crate) async fn give_up_after(polls: usize, app: &Router, request: Request) {
+    let mut request = pin!(request.send(app));
+    for _ in 0..polls {
+        if poll_once(&mut request).await.is_ready() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
 }
 
 /// Who asks, by `X-User`. Nobody without it.

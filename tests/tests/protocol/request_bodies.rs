@@ -155,7 +155,7 @@ async fn the_smaller_one_of_both_limits_holds() {
                 ask().send_body(&app, body).await
             };
             assert_too_large(&send(holds + 1).await);
-            assert_too_large(&send(10 * holds).await);
+            assert_too_large(&send(holds + MIB).await);
             assert_eq!(effects.count(), 0);
             assert_eq!(
                 send(holds).await.text(),
