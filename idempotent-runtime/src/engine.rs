@@ -26,14 +26,14 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use self::{execute::execute, held::Running};
+use self::{execute::execute, held::Running, settle::Entry};
 use crate::{
     attempt::AttemptSlot,
     fingerprint::Fingerprint,
     flight::{Flight, Flights, Joined, Landing, Leading},
     heartbeat::Heartbeat,
     key::StorageKey,
-    observe::{Hinted, Observed},
+    observe::Hinted,
     operation::Operation,
     record::Record,
     refusal::Refusal,
@@ -50,7 +50,7 @@ pub(crate) struct Engine {
     tasks: TaskTracker,
     draining: AtomicBool,
     running: Arc<AtomicUsize>,
-    hinted: Hinted,
+    pub(crate) hinted: Hinted,
 }
 
 /// One guarded request. Frozen before the handler's body runs.
@@ -101,6 +101,16 @@ impl<A> From<Refusal> for Answer<A> {
 }
 
 impl<A> Answer<A> {
+    /// What logs and metrics call it.
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Own(_) => "executed",
+            Self::Replay(_) => "replayed",
+            Self::Shared(_) => "shared",
+            Self::Refused(refusal) => refusal.code(),
+        }
+    }
+
     fn replay(record: Record) -> Self {
         match record.is_tombstone() {
             true => Self::Refused(Refusal::NotReplayable),
@@ -139,31 +149,39 @@ impl Engine {
         &*self.store
     }
 
-    /// Looks at a request, to say how it was answered.
-    pub(crate) fn observe(&self, call: &Call) -> Observed<'_> {
-        Observed::new(call, self.store.kind(), &self.hinted)
-    }
-
     /// Answers one request; `work` runs in a task of its own, if it runs.
-    pub(crate) async fn answer<A>(self: &Arc<Self>, call: Call, work: Work<A>) -> Answer<A>
+    pub(crate) async fn answer<A>(self: &Arc<Self>, call: Box<Call>, work: Work<A>) -> Answer<A>
     where
         A: Send + 'static,
     {
         let (leading, deadline) = match self.wait_or_lead(&call).await {
             Ok(lead) => lead,
-            Err(answer) => return answer,
+            Err(answer) => {
+                self.observe(&call, answer.outcome());
+                return answer;
+            }
         };
         let _requester = Requester(Arc::clone(leading.flight()));
         let engine = Arc::clone(self);
         let task = async move {
             let (held, permit) = match engine.claim(&call, &leading, deadline).await {
                 Ok(won) => won,
-                Err(landing) => return Ended::unclaimed(leading, landing),
+                Err(landing) => {
+                    let ended = Ended::unclaimed(leading, landing);
+                    engine.observe(&call, ended.outcome());
+                    return ended;
+                }
             };
             let mut running = Running { leading, held, permit };
             running.begin(&call);
             let executed = execute(work).await;
-            engine.settle(&call, running, executed).await
+            let entry = Entry::of(&call, &executed);
+            let ended = match engine.enter_outcome(&call, &mut running, entry).await {
+                Ok(()) => running.settled(executed),
+                Err(error) => Box::pin(engine.unsettled(&call, running, executed, error)).await,
+            };
+            engine.observe(&call, ended.outcome());
+            ended
         };
         joined(self.spawn(task)).await.map_or_else(Answer::from, Ended::answer)
     }
@@ -171,14 +189,17 @@ impl Engine {
     /// Like [`answer`](Self::answer), with `work` in the caller's own task: only its claim and its
     /// outcome outlive the caller. Dropped before `work` began, the lease is released; dropped
     /// while it runs, the lease is abandoned.
-    pub(crate) async fn answer_inline<A, W>(self: &Arc<Self>, call: Call, work: W) -> Answer<A>
+    pub(crate) async fn answer_inline<A, W>(self: &Arc<Self>, call: Box<Call>, work: W) -> Answer<A>
     where
         A: Send + 'static,
         W: Future<Output = Verdict<A>>,
     {
         let (leading, deadline) = match self.wait_or_lead(&call).await {
             Ok(lead) => lead,
-            Err(answer) => return answer,
+            Err(answer) => {
+                self.observe(&call, answer.outcome());
+                return answer;
+            }
         };
         let _requester = Requester(Arc::clone(leading.flight()));
         let _running = self.tasks.token();
@@ -191,13 +212,24 @@ impl Engine {
         };
         let mut running = match joined(self.spawn(claim)).await {
             Ok(Ok(running)) => running,
-            Ok(Err(ended)) => return ended.answer(),
+            Ok(Err(ended)) => {
+                self.observe(&call, ended.outcome());
+                return ended.answer();
+            }
             Err(refusal) => return refusal.into(),
         };
         running.begin(&call);
         let executed = execute(pin!(work)).await;
         let engine = Arc::clone(self);
-        let settle = async move { engine.settle(&call, running, executed).await };
+        let settle = async move {
+            let entry = Entry::of(&call, &executed);
+            let ended = match engine.enter_outcome(&call, &mut running, entry).await {
+                Ok(()) => running.settled(executed),
+                Err(error) => engine.unsettled(&call, running, executed, error).await,
+            };
+            engine.observe(&call, ended.outcome());
+            ended
+        };
         joined(self.spawn(settle)).await.map_or_else(Answer::from, Ended::answer)
     }
 
@@ -275,6 +307,13 @@ impl<A> Ended<A> {
         leading.land(landing.clone());
         // A claim ends without an answer only when its own request is gone or out of patience.
         Self::Answer(Answer::landed(landing).unwrap_or(Answer::Refused(Refusal::InProgress)))
+    }
+
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Answer(answer) => answer.outcome(),
+            Self::Panicked(_) => "panicked",
+        }
     }
 
     /// The panic of a handler goes on to its caller, as without us.

@@ -133,7 +133,9 @@ pub trait KeyPart {
         Self: Sized,
     {
         encoder.list(slice.len());
-        slice.iter().for_each(|item| item.encode(encoder));
+        for item in slice {
+            item.encode(encoder);
+        }
     }
 }
 

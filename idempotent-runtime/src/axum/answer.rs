@@ -5,12 +5,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, response::Parts};
 use http_body_util::{BodyExt as _, Full};
 
-use super::{
-    call::Shape,
-    marks::{DoNotRecord, NoEffect},
-};
+use super::marks::{DoNotRecord, NoEffect};
 use crate::{
-    engine::{Answer, Verdict},
+    engine::{Answer, Call, Verdict},
+    fingerprint::Fingerprint,
     http::{
         capture::{Captured, Resumed, capture},
         headers::recorded,
@@ -84,6 +82,19 @@ pub(super) fn with_trailers(body: Bytes, trailers: HeaderMap) -> Body {
     Body::new(Full::new(body).with_trailers(std::future::ready(Some(Ok(trailers)))))
 }
 
+/// What the verdict on an answer depends on.
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
+    fingerprint: Fingerprint,
+    rule: RecordRule,
+}
+
+impl Shape {
+    pub(super) fn of(call: &Call) -> Self {
+        Self { fingerprint: call.fingerprint, rule: call.policy.record }
+    }
+}
+
 /// Row "outcome": reads what the handler answered, and says what it is worth.
 pub(super) async fn verdict(
     response: Response,
@@ -153,9 +164,7 @@ impl Shape {
     }
 
     fn is_final(self, parts: &Parts) -> bool {
-        !has::<DoNotRecord>(parts)
-            && !has::<NoEffect>(parts)
-            && is_final(parts.status, self.policy.record)
+        !has::<DoNotRecord>(parts) && !has::<NoEffect>(parts) && is_final(parts.status, self.rule)
     }
 }
 
