@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use axum::{Router, extract::State, routing};
 use http::StatusCode;
-use idempotent_runtime::{KeyState, idempotent};
+use idempotent_runtime::{Idempotency, IdempotencyBuilder, KeyState, MemoryStore, idempotent};
 use idempotent_tests::{Answer, post};
 use tokio::time::advance;
 
-use crate::kit::{Effects, Script, every_path, memory, pay, payments};
+use crate::kit::{
+    Effects, Gated, Script, all_wait, every_path, memory, pay, pay_gated, payments, spawn,
+};
+
+type Builder = IdempotencyBuilder<MemoryStore>;
 
 const INSTANT: Duration = Duration::from_nanos(1);
 
@@ -61,6 +65,51 @@ async fn exactly(app: &Router, ttl: Duration) {
     advance(INSTANT).await;
     let anew = ask(app).await;
     assert!(!anew.is_replayed() && anew.body != first.body, "{ttl:?}");
+}
+
+/// CASES 9: what would protect nothing is no setting.
+#[tokio::test]
+async fn a_lease_or_ttl_of_nothing_is_refused() {
+    type Set = fn(Builder, Duration) -> Builder;
+    let set: [(&str, Set); 4] = [
+        ("lease", Builder::lease),
+        ("ttl", Builder::ttl),
+        ("store_timeout", Builder::store_timeout),
+        ("max_run", Builder::max_run),
+    ];
+    for (name, set) in set {
+        let build = |time| set(Idempotency::builder(MemoryStore::new()), time).build();
+        for nothing in [Duration::ZERO, Duration::from_micros(999)] {
+            let error = build(nothing).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("1 ms"), "{error}");
+        }
+        assert!(build(Duration::from_millis(1)).is_ok());
+        assert!(build(Duration::MAX).is_ok());
+    }
+}
+
+/// A time that nobody lives to see ends nothing early, and overflows nowhere.
+#[tokio::test(start_paused = true)]
+async fn the_longest_times_are_no_times_at_all() {
+    let runtime = Idempotency::builder(MemoryStore::new())
+        .lease(Duration::MAX)
+        .wait(Duration::MAX)
+        .ttl(Duration::MAX)
+        .store_timeout(Duration::MAX)
+        .max_run(Duration::MAX)
+        .build()
+        .unwrap();
+    let gated = Gated::default();
+    let app = payments(&runtime, gated.clone(), pay_gated);
+    let first = spawn(&app, post("/payments").key("k"));
+    gated.gate.reached().await;
+    let waiting = spawn(&app, post("/payments").key("k"));
+    all_wait().await;
+    gated.gate.open();
+    assert_eq!(first.await.unwrap().text(), "payment 1");
+    assert_eq!(waiting.await.unwrap().text(), "payment 1");
+    advance(Duration::from_hours(24 * 365)).await;
+    assert!(ask(&app).await.is_replayed());
 }
 
 /// Counted from completion: neither a slow handler nor a replay moves it.
