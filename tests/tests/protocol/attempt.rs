@@ -163,7 +163,7 @@ async fn an_attempt_may_be_any_argument() {
     assert_eq!(ask("/elsewhere").await.text(), "false None", "outside of a guarded handler");
 }
 
-/// A key that is moved out of the body, and an attempt that outlives the request's other arguments.
+/// An attempt is owned: it may go into tasks of the handler.
 #[tokio::test]
 async fn an_attempt_may_be_moved_into_the_work_of_the_handler() {
     #[idempotent(key = header("Idempotency-Key"))]

@@ -97,7 +97,7 @@ async fn a_released_key_may_run_again_although_the_store_is_full() {
     assert!(ask(&app, "payment").await.is_replayed());
 }
 
-/// CASES 36: leases of clients that hung up fill the store no less, and give way when they end.
+/// CASES 36: room comes back when records expire, and not before.
 #[tokio::test(start_paused = true)]
 async fn room_comes_back_when_records_expire() {
     #[idempotent(key = header("Idempotency-Key"), ttl = "60s")]

@@ -17,7 +17,7 @@ fn assert_points_to(answer: &Answer, docs: &str) {
     assert_eq!(answer.header("link"), format!("<{docs}>; rel=\"describedby\""));
 }
 
-/// RFC 9457, and draft-ietf-httpapi-idempotency-key-header-07 section 2.7 for the link.
+/// RFC 9457.
 #[tokio::test]
 async fn a_problem_answer_has_every_member_and_nothing_else() {
     let runtime = Idempotency::new(MemoryStore::new());

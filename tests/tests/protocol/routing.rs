@@ -129,9 +129,9 @@ async fn a_named_operation_mounted_twice_refuses_a_key_at_the_other_place() {
     assert_eq!(effects.count(), 1);
 }
 
-/// Two handlers that differ only in their method are two operations.
+/// CASES 38: a slash more is another route.
 #[tokio::test]
-async fn another_handler_on_the_same_route_has_keys_of_its_own() {
+async fn a_trailing_slash_makes_another_operation() {
     let (app, _) =
         guarded(Router::new().route("/a", routing::post(pay)).route("/a/", routing::post(pay)));
     assert_eq!(ask(&app, "/a").await.text(), "payment 1");
