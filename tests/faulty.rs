@@ -44,8 +44,14 @@ pub enum Fault {
     LoseAnswer,
     /// Applied, and never answered.
     ApplyThenHang,
-    /// Held at a gate until the test opens it, then applied.
+    /// Held at a gate until the test opens it, then applied. Not applied when the caller gave up.
     Hold(Gate),
+    /// Applied at once, its answer held at a gate until the test opens it.
+    HoldAnswer(Gate),
+    /// Applied when the test opens a gate, even if the caller gave up long before.
+    Late(Gate),
+    /// Applied after this long. Not applied when the caller gave up.
+    Slow(Duration),
 }
 
 /// Where a call waits for the test.
@@ -136,10 +142,10 @@ impl Faulty {
         self.script.lock().unwrap().calls.get(&step).copied().unwrap_or(0)
     }
 
-    async fn call<T>(
+    async fn call<T: Send + 'static>(
         &self,
         step: Step,
-        call: impl Future<Output = Result<T, StoreError>>,
+        call: impl Future<Output = Result<T, StoreError>> + Send + 'static,
     ) -> Result<T, StoreError> {
         let fault = {
             let mut script = self.script.lock().unwrap();
@@ -164,13 +170,35 @@ impl Faulty {
                 gate.pass().await;
                 call.await
             }
+            Some(Fault::HoldAnswer(gate)) => {
+                let answer = call.await;
+                gate.pass().await;
+                answer
+            }
+            Some(Fault::Late(gate)) => {
+                let late = async move {
+                    gate.pass().await;
+                    call.await
+                };
+                tokio::spawn(late).await.unwrap()
+            }
+            Some(Fault::Slow(time)) => {
+                tokio::time::sleep(time).await;
+                call.await
+            }
         }
     }
 }
 
 impl Store for Faulty {
     async fn acquire(&self, request: AcquireRequest<'_>) -> Result<Acquired, StoreError> {
-        self.call(Step::Acquire, self.inner.acquire(request)).await
+        let (inner, key, fingerprint) = (self.inner.clone(), *request.key, *request.fingerprint);
+        let AcquireRequest { lease_id, lease_for, retention, takeover, .. } = request;
+        let call = async move {
+            let request = AcquireRequest::new(&key, &fingerprint, lease_id, lease_for);
+            inner.acquire(request.retention(retention).takeover(takeover)).await
+        };
+        self.call(Step::Acquire, call).await
     }
 
     async fn complete(
@@ -179,19 +207,23 @@ impl Store for Faulty {
         record: Record,
         ttl: Duration,
     ) -> Result<(), StoreError> {
-        self.call(Step::Complete, self.inner.complete(lease, record, ttl)).await
+        let (inner, lease) = (self.inner.clone(), lease.clone());
+        self.call(Step::Complete, async move { inner.complete(&lease, record, ttl).await }).await
     }
 
     async fn renew(&self, lease: &Lease, lease_for: Duration) -> Result<(), StoreError> {
-        self.call(Step::Renew, self.inner.renew(lease, lease_for)).await
+        let (inner, lease) = (self.inner.clone(), lease.clone());
+        self.call(Step::Renew, async move { inner.renew(&lease, lease_for).await }).await
     }
 
     async fn release(&self, lease: &Lease, retention: Duration) -> Result<(), StoreError> {
-        self.call(Step::Release, self.inner.release(lease, retention)).await
+        let (inner, lease) = (self.inner.clone(), lease.clone());
+        self.call(Step::Release, async move { inner.release(&lease, retention).await }).await
     }
 
     async fn abandon(&self, lease: &Lease) -> Result<(), StoreError> {
-        self.call(Step::Abandon, self.inner.abandon(lease)).await
+        let (inner, lease) = (self.inner.clone(), lease.clone());
+        self.call(Step::Abandon, async move { inner.abandon(&lease).await }).await
     }
 
     async fn save_step(&self, lease: &Lease, name: &str, value: Bytes) -> Result<(), StoreError> {
@@ -199,7 +231,8 @@ impl Store for Faulty {
     }
 
     async fn inspect(&self, key: &StorageKey) -> Result<KeyState, StoreError> {
-        self.call(Step::Inspect, self.inner.inspect(key)).await
+        let (inner, key) = (self.inner.clone(), *key);
+        self.call(Step::Inspect, async move { inner.inspect(&key).await }).await
     }
 
     async fn forget(&self, key: &StorageKey, force: bool) -> Result<bool, StoreError> {

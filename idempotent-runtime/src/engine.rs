@@ -9,13 +9,14 @@ mod truth;
 
 use std::{
     any::Any,
-    future::Future,
+    future::{Future, poll_fn},
     panic::resume_unwind,
     pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -38,7 +39,7 @@ use crate::{
     record::Record,
     refusal::Refusal,
     settings::{Policy, Settings},
-    store::{ErasedStore, Store, StoreError},
+    store::{ErasedStore, Store, StoreCall, StoreError},
 };
 
 /// Asks the store, lets one of many duplicates run, and answers all of them.
@@ -268,21 +269,28 @@ impl Engine {
     }
 
     /// Bounds one call of the store. No answer in time means *unknown*, never *no*.
-    async fn bounded<T>(
-        &self,
-        call: impl Future<Output = Result<T, StoreError>> + Unpin,
-    ) -> Result<T, StoreError> {
-        timeout(self.settings.store_timeout, call).await.unwrap_or(Err(StoreError::Timeout))
+    pub(crate) async fn bounded<T>(&self, mut call: StoreCall<'_, T>) -> Result<T, StoreError> {
+        match at_once(&mut call).await {
+            Some(answer) => answer,
+            None => Box::pin(timeout(self.settings.store_timeout, call))
+                .await
+                .unwrap_or(Err(StoreError::Timeout)),
+        }
     }
 
     /// Bounds one call of the store by a deadline too.
     async fn bounded_until<T>(
         &self,
         until: Instant,
-        call: impl Future<Output = Result<T, StoreError>> + Unpin,
+        mut call: StoreCall<'_, T>,
     ) -> Result<T, StoreError> {
-        let limit = until.min(far(Instant::now(), self.settings.store_timeout));
-        timeout_at(limit, call).await.unwrap_or(Err(StoreError::Timeout))
+        match at_once(&mut call).await {
+            Some(answer) => answer,
+            None => {
+                let limit = until.min(far(Instant::now(), self.settings.store_timeout));
+                Box::pin(timeout_at(limit, call)).await.unwrap_or(Err(StoreError::Timeout))
+            }
+        }
     }
 
     /// Lets no new operation begin, and waits for the running ones and for what is still being
@@ -323,6 +331,15 @@ impl<A> Ended<A> {
             Self::Panicked(panic) => resume_unwind(panic),
         }
     }
+}
+
+/// The answer of a store that needs no waiting, which then needs no timer either.
+async fn at_once<T>(call: &mut StoreCall<'_, T>) -> Option<Result<T, StoreError>> {
+    poll_fn(|cx| match call.as_mut().poll(cx) {
+        Poll::Ready(answer) => Poll::Ready(Some(answer)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 async fn joined<T>(task: JoinHandle<T>) -> Result<T, Refusal> {

@@ -6,6 +6,7 @@
 
 use std::{
     collections::{HashMap, hash_map::Entry},
+    future::Future,
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -36,10 +37,13 @@ pub(crate) struct Flights {
 
 /// One running operation and those who wait for it.
 pub(crate) struct Flight {
+    key: FlightKey,
     phase: Mutex<Phase>,
     changed: Notify,
     waiting: AtomicUsize,
     requester_gone: AtomicBool,
+    /// The handler has a final outcome, which is being recorded.
+    ended: AtomicBool,
     lease: OnceLock<Arc<LeaseWatch>>,
 }
 
@@ -97,9 +101,15 @@ impl Flights {
                 Joined::Waiter(Waiter { flights: Arc::clone(self), flight })
             }
             entry => {
-                let flight = Arc::new(Flight::new());
-                entry.insert_entry(Arc::clone(&flight));
-                Joined::Leader(Leading { flights: Arc::clone(self), flight, key })
+                let flight = Arc::new(Flight::new(key));
+                let superseded = match entry {
+                    Entry::Occupied(mut entry) => Some(entry.insert(Arc::clone(&flight))),
+                    Entry::Vacant(entry) => {
+                        entry.insert(Arc::clone(&flight));
+                        None
+                    }
+                };
+                Joined::Leader(Leading { flights: Arc::clone(self), flight, key, superseded })
             }
         }
     }
@@ -108,11 +118,15 @@ impl Flights {
         &self.shards[usize::from(key.as_bytes()[0]) % SHARDS]
     }
 
-    fn remove(&self, key: &FlightKey, flight: &Arc<Flight>) {
-        if let Entry::Occupied(entry) = lock(self.shard(key)).entry(*key)
+    /// Takes a flight away, and puts back the one that it superseded if that still runs.
+    fn remove(&self, key: &FlightKey, flight: &Arc<Flight>, superseded: Option<Arc<Flight>>) {
+        if let Entry::Occupied(mut entry) = lock(self.shard(key)).entry(*key)
             && Arc::ptr_eq(entry.get(), flight)
         {
-            entry.remove();
+            match superseded.filter(|older| !older.has_landed()) {
+                Some(older) => drop(entry.insert(older)),
+                None => drop(entry.remove()),
+            }
         }
     }
 }
@@ -126,19 +140,59 @@ fn admit(count: &AtomicUsize, max: usize) -> bool {
 }
 
 impl Flight {
-    fn new() -> Self {
+    fn new(key: FlightKey) -> Self {
         Self {
+            key,
             phase: Mutex::new(Phase::Claiming),
             changed: Notify::new(),
             waiting: AtomicUsize::new(0),
             requester_gone: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             lease: OnceLock::new(),
         }
     }
 
-    /// A flight whose lease is lost may be running elsewhere by now: nobody joins it any more.
+    /// A flight whose lease is lost may be running elsewhere by now: nobody joins it any more, unless
+    /// its handler has ended and it is finding out what is true.
     fn is_alive(&self) -> bool {
-        !self.lease.get().is_some_and(|lease| lease.is_lost())
+        self.has_ended() || !self.lease.get().is_some_and(|lease| lease.is_lost())
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    fn has_landed(&self) -> bool {
+        matches!(*lock(&self.phase), Phase::Landed(_))
+    }
+
+    /// Waits for the outcome until `deadline`; `None` when patience ran out first. What runs until
+    /// `lost` vanishes.
+    ///
+    /// While the store is being asked the deadline does not count: that is bounded by itself, and a
+    /// duplicate with `wait = "0s"` is told of a record rather than of a race.
+    async fn outcome<F: Future<Output = ()>>(
+        &self,
+        deadline: Instant,
+        lost: impl Fn() -> F,
+    ) -> Option<Landing> {
+        loop {
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            let phase = lock(&self.phase).clone();
+            match phase {
+                Phase::Landed(landing) => return Some(landing),
+                Phase::Claiming => changed.await,
+                Phase::Elsewhere | Phase::Running => {
+                    tokio::select! {
+                        biased;
+                        () = changed => {}
+                        () = sleep_until(deadline) => return None,
+                        () = lost() => return Some(Landing::Vanished),
+                    }
+                }
+            }
+        }
     }
 
     fn set(&self, phase: Phase) {
@@ -157,6 +211,8 @@ pub(crate) struct Leading {
     flights: Arc<Flights>,
     flight: Arc<Flight>,
     key: FlightKey,
+    /// The flight that lost its lease, for which this one was begun.
+    superseded: Option<Arc<Flight>>,
 }
 
 impl Leading {
@@ -186,6 +242,25 @@ impl Leading {
         self.flight.set(Phase::Running);
     }
 
+    /// The handler has a final outcome: whoever joins from now on waits for what becomes of it, even
+    /// where the lease is lost.
+    pub(crate) fn ended(&self) {
+        self.flight.ended.store(true, Ordering::Release);
+    }
+
+    /// Whether an older run of the operation, which lost its lease, may still be going on here.
+    pub(crate) fn supersedes(&self) -> bool {
+        self.superseded.as_ref().is_some_and(|older| !older.has_landed())
+    }
+
+    /// How that older run ended; `None` when patience ran out first.
+    pub(crate) async fn superseded_outcome(&self, deadline: Instant) -> Option<Landing> {
+        match &self.superseded {
+            Some(older) => older.outcome(deadline, std::future::pending).await,
+            None => Some(Landing::Vanished),
+        }
+    }
+
     /// Tells the outcome to those who wait and to those who still come, while it is being recorded.
     pub(crate) fn publish(&self, landing: Landing) {
         self.flight.set(Phase::Landed(landing));
@@ -199,11 +274,13 @@ impl Leading {
 
 impl Drop for Leading {
     fn drop(&mut self) {
-        self.flights.remove(&self.key, &self.flight);
-        let mut phase = lock(&self.flight.phase);
-        if !matches!(*phase, Phase::Landed(_)) {
-            *phase = Phase::Landed(Landing::Vanished);
-            drop(phase);
+        // Landed first, removed then: a younger flight puts back what has not landed.
+        let vanished = !self.flight.has_landed();
+        if vanished {
+            *lock(&self.flight.phase) = Phase::Landed(Landing::Vanished);
+        }
+        self.flights.remove(&self.key, &self.flight, self.superseded.take());
+        if vanished {
             self.flight.changed.notify_waiters();
         }
     }
@@ -217,33 +294,14 @@ pub(crate) struct Waiter {
 
 impl Waiter {
     /// Waits for the outcome until `deadline`; `None` when patience ran out first.
-    ///
-    /// While the store is being asked the deadline does not count: that is bounded by itself, and a
-    /// duplicate with `wait = "0s"` is told of a record rather than of a race.
     pub(crate) async fn outcome(&self, deadline: Instant) -> Option<Landing> {
-        loop {
-            let mut changed = std::pin::pin!(self.flight.changed.notified());
-            changed.as_mut().enable();
-            let phase = lock(&self.flight.phase).clone();
-            match phase {
-                Phase::Landed(landing) => return Some(landing),
-                Phase::Claiming => changed.await,
-                Phase::Elsewhere | Phase::Running => {
-                    tokio::select! {
-                        biased;
-                        () = changed => {}
-                        () = sleep_until(deadline) => return None,
-                        () = self.lease_lost() => return Some(Landing::Vanished),
-                    }
-                }
-            }
-        }
+        self.flight.outcome(deadline, || self.lease_lost()).await
     }
 
     async fn lease_lost(&self) {
         match self.flight.lease.get() {
-            Some(lease) => lease.lost().await,
-            None => std::future::pending().await,
+            Some(lease) if !self.flight.has_ended() => lease.lost().await,
+            _ => std::future::pending().await,
         }
     }
 }

@@ -66,9 +66,11 @@ impl LeaseWatch {
         }
     }
 
+    /// Never shortens: renewals that overlap may be answered out of order.
     fn extend(&self, deadline: Instant) {
         if !self.is_lost() {
-            *lock(&self.deadline) = deadline;
+            let mut current = lock(&self.deadline);
+            *current = deadline.max(*current);
         }
     }
 

@@ -12,7 +12,7 @@ use crate::{
     settings::{
         OnAbandoned, OnRecordFailure, OnStoreError, RecordRule, Settings, describes_the_message,
     },
-    store::{AcquireRequest, Acquired, KeyState, Store, StoreError},
+    store::{AcquireRequest, Acquired, KeyState, Retention, Store, StoreError},
 };
 
 /// The runtime: a store, its settings, and the operations that run in this process.
@@ -78,7 +78,8 @@ impl Idempotency {
         operation: &str,
         key: impl KeyPart,
     ) -> Result<KeyState, StoreError> {
-        self.engine.store().inspect(&self.storage_key(scope, operation, &key)).await
+        let key = self.storage_key(scope, operation, &key);
+        self.engine.bounded(self.engine.store().inspect(&key)).await
     }
 
     /// Removes all that is known of an operation, by the client's own key; answers whether there was
@@ -95,7 +96,8 @@ impl Idempotency {
         key: impl KeyPart,
         force: bool,
     ) -> Result<bool, StoreError> {
-        self.engine.store().forget(&self.storage_key(scope, operation, &key), force).await
+        let key = self.storage_key(scope, operation, &key);
+        self.engine.bounded(self.engine.store().forget(&key, force)).await
     }
 
     /// Decides what an abandoned operation is worth, which `on_abandoned = halt` leaves to a person.
@@ -111,21 +113,25 @@ impl Idempotency {
         key: impl KeyPart,
         resolution: Resolution,
     ) -> Result<(), ResolveError> {
-        let store = self.engine.store();
+        let (engine, store) = (&*self.engine, self.engine.store());
         let key = self.storage_key(scope, operation, &key);
-        let KeyState::Abandoned { fingerprint, .. } = store.inspect(&key).await? else {
+        let state = engine.bounded(store.inspect(&key)).await?;
+        let KeyState::Abandoned { fingerprint, .. } = state else {
             return Err(ResolveError::NotAbandoned);
         };
-        let Settings { lease, ttl, .. } = self.engine.settings;
-        let request = AcquireRequest::new(&key, &fingerprint, LeaseId::random(), lease);
-        let Acquired::Granted(lease) = store.acquire(request).await? else {
+        let Settings { lease, ttl, .. } = engine.settings;
+        // Should the second step fail, the outcome is as unknown as before.
+        let request = AcquireRequest::new(&key, &fingerprint, LeaseId::random(), lease)
+            .retention(Retention::UntilResolved);
+        let Acquired::Granted(lease) = engine.bounded(store.acquire(request)).await? else {
             return Err(ResolveError::NotAbandoned);
         };
         match resolution {
-            Resolution::Rerun => store.release(&lease, ttl).await?,
+            Resolution::Rerun => engine.bounded(store.release(&lease, ttl)).await?,
             Resolution::Record(answer) => {
                 let (metadata, body) = answer.into_parts();
-                store.complete(&lease, Record::new(fingerprint, metadata, body), ttl).await?;
+                let record = Record::new(fingerprint, metadata, body);
+                engine.bounded(store.complete(&lease, record, ttl)).await?;
             }
         }
         Ok(())

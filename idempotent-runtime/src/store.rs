@@ -11,7 +11,7 @@ use std::{error::Error as StdError, fmt, future::Future, time::Duration};
 
 use bytes::Bytes;
 
-pub(crate) use self::erased::ErasedStore;
+pub(crate) use self::erased::{ErasedStore, StoreCall};
 pub use self::memory::{MemoryStore, MemoryStoreBuilder, MemoryUsage, OnFull};
 use crate::{
     fingerprint::Fingerprint,
@@ -40,8 +40,8 @@ use crate::{
 pub trait Store: Send + Sync + 'static {
     /// Asks for the lease of a key; see [`Acquired`] for the answers.
     ///
-    /// A key that is leased by the same `lease_id` is granted again, with the same token. An id that
-    /// was the last to be released is refused with [`StoreError::LeaseLost`].
+    /// A key that is leased by the same `lease_id` is granted again, with the same token and for the
+    /// whole of `lease_for` from now. An id that was the last to be released is refused with [`StoreError::LeaseLost`].
     ///
     /// # Errors
     ///

@@ -64,6 +64,14 @@ impl Engine {
                 Seen::Free => {}
                 Seen::Landed(landing) => return Err(landing),
                 Seen::Silent(error) => {
+                    if call.policy.on_store_error == OnStoreError::Bypass && leading.supersedes() {
+                        drop(permit);
+                        leading.elsewhere();
+                        match Box::pin(leading.superseded_outcome(deadline)).await {
+                            Some(Landing::Vanished) => continue,
+                            landing => return Err(landing.unwrap_or(Landing::Vanished)),
+                        }
+                    }
                     return call.without_store(&error).map(|()| (None, permit));
                 }
                 Seen::Elsewhere => {
@@ -116,14 +124,18 @@ impl Engine {
         }
     }
 
-    /// Asks for the lease, and tells when it first asked. A call whose answer is unknown is repeated
-    /// with the same id, which a store that has granted it grants again.
+    /// Asks for the lease, and tells since when it holds at the least. A call whose answer is unknown
+    /// is repeated with the same id, which a store that has granted it grants again.
     async fn acquire(self: &Arc<Self>, call: &Call) -> Result<(Lease, Instant), Seen> {
-        let since = Instant::now();
         let request = call.request(LeaseId::random());
         let mut unknown = StoreError::Timeout;
         for _ in 0..TRIES {
+            let since = Instant::now();
             match self.bounded(self.store.acquire(request)).await {
+                // It took longer than the lease, which may be another's by now.
+                Ok(Acquired::Granted(_)) if since.elapsed() >= request.lease_for => {
+                    unknown = StoreError::Timeout;
+                }
                 Ok(acquired) => return call.granted(acquired).map(|lease| (lease, since)),
                 Err(error @ StoreError::Corrupt(_)) => {
                     return Err(Seen::Landed(call.unreadable(&error)));
@@ -149,11 +161,20 @@ impl Engine {
     }
 
     /// Acquires an operation that nobody holds, only to complete an outcome that this process has.
-    pub(super) async fn acquire_to_complete(&self, call: &Call) -> Result<Lease, Seen> {
-        let request = call.request(LeaseId::random()).takeover(true);
+    /// `id` is that of an earlier call without an answer, and is left there when this has none.
+    pub(super) async fn acquire_to_complete(
+        &self,
+        call: &Call,
+        id: &mut Option<LeaseId>,
+    ) -> Result<(Lease, Instant), Seen> {
+        let request = call.request(*id.get_or_insert_with(LeaseId::random)).takeover(true);
+        let since = Instant::now();
         match self.bounded(self.store.acquire(request)).await {
-            Ok(acquired) => call.granted(acquired),
-            Err(error) => Err(Seen::Silent(error)),
+            Err(error) if error.is_unknown() => Err(Seen::Silent(error)),
+            answered => {
+                *id = None;
+                call.granted(answered.map_err(Seen::Silent)?).map(|lease| (lease, since))
+            }
         }
     }
 }

@@ -10,12 +10,12 @@ use std::{
 
 use tokio::{runtime::Handle, time::Instant};
 
-use super::{Call, Engine};
+use super::{Call, Engine, claim::Seen};
 use crate::{
     attempt::Granted,
     flight::Leading,
     heartbeat::{Beating, LeaseWatch},
-    lease::Lease,
+    lease::{Lease, LeaseId},
     settings::OnAbandoned,
 };
 
@@ -55,6 +55,8 @@ pub(super) struct Held {
     halt: bool,
     beating: Beating,
     handler: Handler,
+    /// Of an `acquire` to complete that got no answer.
+    regaining: Option<LeaseId>,
 }
 
 /// How far the handler came, which decides what dropping its lease means.
@@ -75,7 +77,29 @@ impl Held {
         let beating = engine.heartbeat.start(lease.clone(), call.policy.lease, since, max_run);
         let (engine, retention) = (Arc::clone(engine), call.policy.ttl);
         let halt = call.policy.on_abandoned == OnAbandoned::Halt;
-        Self { engine, lease, retention, halt, beating, handler: Handler::Waiting }
+        let handler = Handler::Waiting;
+        Self { engine, lease, retention, halt, beating, handler, regaining: None }
+    }
+
+    /// Acquires the operation once more, only to complete it.
+    pub(super) async fn regain(&mut self, call: &Call) -> Result<(), Seen> {
+        let engine = Arc::clone(&self.engine);
+        let regained = engine.acquire_to_complete(call, &mut self.regaining).await;
+        regained.map(|(lease, since)| {
+            *self = Self::new(&engine, lease, call, since);
+            self.handler = Handler::Ended;
+            self.outlive_max_run();
+        })
+    }
+
+    /// Whether the lease that another seems to hold may be ours, its answer lost.
+    pub(super) fn may_have_regained(&self) -> bool {
+        self.regaining.is_some()
+    }
+
+    /// Whether another may hold the lease by now.
+    pub(super) fn is_lost(&self) -> bool {
+        self.watch().is_lost()
     }
 
     pub(super) fn lease(&self) -> &Lease {

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How long a client is held while a store that gives no answer is asked again.
-const CONFIRM: Duration = Duration::from_secs(1);
+pub(super) const CONFIRM: Duration = Duration::from_secs(1);
 
 /// How long a release that got no answer is tried in the background, at least.
 const RELEASE: Duration = Duration::from_mins(1);
@@ -58,6 +58,9 @@ impl Engine {
         running: &mut Running,
         entry: Entry<'_>,
     ) -> Result<(), Unsettled> {
+        if matches!(entry, Entry::Complete(_)) {
+            running.leading.ended();
+        }
         let Some(lease) = running.end() else { return Ok(()) };
         let until = far(Instant::now(), call.patience(entry));
         self.enter(call, lease, entry, until).await.map_err(|error| Unsettled { error, until })
@@ -83,16 +86,16 @@ impl Engine {
     pub(super) async fn unsettled<A>(
         self: &Arc<Self>,
         call: &Call,
-        running: Running,
+        mut running: Running,
         executed: Executed<A>,
         Unsettled { error, until }: Unsettled,
     ) -> Ended<A> {
-        let Some(held) = &running.held else { return Ended::of(executed) };
-        let (lease, entry) = (held.lease(), Entry::of(call, &executed));
+        let Some(held) = &mut running.held else { return Ended::of(executed) };
+        let entry = Entry::of(call, &executed);
         let truth = match entry {
-            Entry::Complete(record) => self.confirm(call, lease, record, error, until).await,
+            Entry::Complete(record) => self.confirm(call, held, record, error, until).await,
             Entry::Release | Entry::Abandon => {
-                self.returned(call, lease, entry, error, until).await
+                self.returned(call, held.lease(), entry, error, until).await
             }
         };
         let landing = Landing::of(&executed, true);
@@ -141,17 +144,19 @@ impl Engine {
     /// Goes on completing under a renewed lease until the store says what is true, or the record
     /// would have expired.
     fn complete_later(self: &Arc<Self>, call: Call, running: Running, record: Record) {
-        let Running { leading, held: Some(held), permit } = running else { return };
+        let Running { leading, held: Some(mut held), permit } = running else { return };
         held.outlive_max_run();
         let engine = Arc::clone(self);
         self.tasks.spawn(async move {
             let _permit = permit;
             let give_up = far(Instant::now(), call.policy.ttl);
+            // No client is held any more: a slow store has all the time that it may take.
+            let patience = CONFIRM.max(engine.settings.store_timeout);
             while Instant::now() < give_up {
                 sleep(CONFIRM.mul_f64(rand::random_range(0.5..=1.0))).await;
-                let until = far(Instant::now(), CONFIRM);
+                let until = far(Instant::now(), patience);
                 let unanswered = StoreError::Timeout;
-                match engine.confirm(&call, held.lease(), &record, unanswered, until).await {
+                match engine.confirm(&call, &mut held, &record, unanswered, until).await {
                     Truth::Ours => {
                         tracing::info!(key = %call.key.short(), "the outcome is recorded after all");
                         return leading.land(Landing::Record(record));

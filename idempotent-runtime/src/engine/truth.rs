@@ -6,7 +6,8 @@ use super::{
     Backoff, Call, Engine,
     claim::Seen,
     far,
-    settle::{Entry, pause},
+    held::Held,
+    settle::{CONFIRM, Entry, pause},
 };
 use crate::{flight::Landing, lease::Lease, record::Record, refusal::Refusal, store::StoreError};
 
@@ -22,50 +23,62 @@ pub(super) enum Truth {
 
 impl Engine {
     /// Completes until the store confirms or denies, up to `until`, after a first `complete` ended
-    /// with `error`.
+    /// with `error`. `held` is another lease afterwards where the first was lost and nobody had it.
     pub(super) async fn confirm(
         &self,
         call: &Call,
-        lease: &Lease,
+        held: &mut Held,
         record: &Record,
         error: StoreError,
-        until: Instant,
+        mut until: Instant,
     ) -> Truth {
-        let (mut again, mut unanswered) = (None, false);
+        let (mut lost, mut unanswered) = (false, false);
         let mut backoff = Backoff::new();
         let mut completed = Err(error);
         loop {
             match completed {
                 Ok(()) => return Truth::Ours,
-                Err(StoreError::LeaseLost) => match self.regain(call, until).await {
-                    Ok(lease) => again = Some(lease),
-                    // An earlier call was applied after all.
-                    Err(Truth::Other(Landing::Record(found))) if unanswered && found == *record => {
-                        return Truth::Ours;
+                Err(StoreError::LeaseLost) => {
+                    let was_lost = lost || held.is_lost();
+                    match self.regain(call, held, until).await {
+                        // However long that took, what was regained is used.
+                        Ok(()) if !lost => until = until.max(far(Instant::now(), CONFIRM)),
+                        Ok(()) if pause(&mut backoff, until).await => {}
+                        Ok(()) => return Truth::Unknown { lost },
+                        // An earlier call was applied after all. Tombstones are all alike: one that
+                        // may be another's says nothing of our stream.
+                        Err(Truth::Other(Landing::Record(found)))
+                            if unanswered
+                                && found == *record
+                                && !(was_lost && found.is_tombstone()) =>
+                        {
+                            return Truth::Ours;
+                        }
+                        Err(truth) => return truth,
                     }
-                    Err(truth) => return truth,
-                },
+                    lost = true;
+                }
                 Err(error) => {
                     unanswered = true;
                     tracing::warn!(key = %call.key.short(), %error, "complete got no answer");
                     if !pause(&mut backoff, until).await {
-                        return Truth::Unknown { lost: again.is_some() };
+                        return Truth::Unknown { lost };
                     }
                 }
             }
-            let lease = again.as_ref().unwrap_or(lease);
-            completed = self.enter(call, lease, Entry::Complete(record), until).await;
+            completed = self.enter(call, held.lease(), Entry::Complete(record), until).await;
         }
     }
 
     /// The lease was lost: waits for whoever has it, or acquires what nobody holds, only to complete.
-    async fn regain(&self, call: &Call, until: Instant) -> Result<Lease, Truth> {
+    async fn regain(&self, call: &Call, held: &mut Held, until: Instant) -> Result<(), Truth> {
         let patience = far(Instant::now(), call.policy.wait);
         let mut backoff = Backoff::new();
         loop {
             let seen = match self.look(call).await {
-                Seen::Free => match self.acquire_to_complete(call).await {
-                    Ok(lease) => return Ok(lease),
+                Seen::Elsewhere if !held.may_have_regained() => Seen::Elsewhere,
+                Seen::Free | Seen::Elsewhere => match held.regain(call).await {
+                    Ok(()) => return Ok(()),
                     Err(seen) => seen,
                 },
                 seen => seen,
