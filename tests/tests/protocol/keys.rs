@@ -170,11 +170,11 @@ async fn an_optional_key_that_is_malformed_is_refused() {
 async fn a_hash_secret_makes_keys_of_its_own() {
     let store = MemoryStore::new();
     let effects = Effects::default();
-    let app = |secret: Option<[u8; 32]>| {
+    let runtime = |secret: Option<[u8; 32]>| {
         let builder = Idempotency::builder(store.clone());
-        let builder = secret.into_iter().fold(builder, IdempotencyBuilder::hash_secret);
-        payments(&builder.build().unwrap(), effects.clone(), pay)
+        secret.into_iter().fold(builder, IdempotencyBuilder::hash_secret).build().unwrap()
     };
+    let app = |secret| payments(&runtime(secret), effects.clone(), pay);
     let secrets = [None, Some([1; 32]), Some([2; 32])];
     for secret in secrets {
         assert!(!keyed(&[b"k"]).send(&app(secret)).await.is_replayed());
@@ -183,6 +183,16 @@ async fn a_hash_secret_makes_keys_of_its_own() {
         assert!(keyed(&[b"k"]).send(&app(secret)).await.is_replayed());
     }
     assert_eq!(effects.count(), 3);
+
+    // What was asked for cannot be guessed from the store either.
+    let mut fingerprints = Vec::new();
+    for secret in secrets {
+        let state = runtime(secret).inspect(&None::<&str>, "POST /payments", "k").await.unwrap();
+        fingerprints.push(*state.fingerprint().unwrap().as_bytes());
+    }
+    fingerprints.sort_unstable();
+    fingerprints.dedup();
+    assert_eq!(fingerprints.len(), 3);
 }
 
 /// The key is the client's secret as much as its name: no answer repeats it.
