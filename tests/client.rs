@@ -1,11 +1,12 @@
 //! Requests to a router without a socket, and their answers as a test looks at them.
 
-use std::fmt;
+use std::{fmt, future::Future, panic::Location, time::Duration};
 
 use axum::{Router, body::Body};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body_util::BodyExt as _;
+use tokio::time::timeout;
 use tower::ServiceExt as _;
 
 /// A request that is being put together.
@@ -68,13 +69,15 @@ impl Request {
 
     /// Sends it with another body: a stream, one that fails, one that never ends.
     pub async fn send_body(self, app: &Router, body: Body) -> Answer {
-        Answer::of(app.clone().oneshot(self.into_http(body)).await.unwrap()).await
+        let answer =
+            async { Answer::of(app.clone().oneshot(self.into_http(body)).await.unwrap()).await };
+        in_time(answer).await
     }
 
     /// The response as it is, its body unread.
     pub async fn response(self, app: &Router) -> http::Response<Body> {
         let body = Body::from(self.body.clone());
-        app.clone().oneshot(self.into_http(body)).await.unwrap()
+        in_time(app.clone().oneshot(self.into_http(body))).await.unwrap()
     }
 
     fn into_http(self, body: Body) -> http::Request<Body> {
@@ -83,6 +86,16 @@ impl Request {
         *request.uri_mut() = self.path.parse().unwrap();
         *request.headers_mut() = self.headers;
         request
+    }
+}
+
+/// Under paused time, where nothing else can happen, a test fails rather than hangs.
+#[track_caller]
+pub(crate) fn in_time<F: Future>(future: F) -> impl Future<Output = F::Output> {
+    let caller = Location::caller();
+    async move {
+        let done = timeout(Duration::from_hours(48), future).await;
+        done.unwrap_or_else(|_| panic!("waited for ever at {caller}"))
     }
 }
 

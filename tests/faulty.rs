@@ -13,6 +13,8 @@ use idempotent_runtime::{
 };
 use tokio::sync::Semaphore;
 
+use crate::client::in_time;
+
 /// A call of the store.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[allow(missing_docs)] // named after the calls
@@ -64,7 +66,7 @@ impl Gate {
 
     /// Waits until a call (or handler) has come to the gate.
     pub async fn reached(&self) {
-        self.0.0.acquire().await.unwrap().forget();
+        in_time(self.0.0.acquire()).await.unwrap().forget();
     }
 
     /// Lets one through.

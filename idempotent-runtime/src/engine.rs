@@ -32,7 +32,7 @@ use crate::{
     attempt::AttemptSlot,
     fingerprint::Fingerprint,
     flight::{Flight, Flights, Joined, Landing, Leading},
-    heartbeat::Heartbeat,
+    heartbeat::{Heartbeat, far},
     key::StorageKey,
     observe::Hinted,
     operation::Operation,
@@ -344,11 +344,6 @@ impl Drop for Requester {
     fn drop(&mut self) {
         self.0.desert();
     }
-}
-
-/// `at + by`, or about a century later where that overflows.
-fn far(at: Instant, by: Duration) -> Instant {
-    at.checked_add(by).unwrap_or_else(|| at + Duration::from_hours(24 * 36_500))
 }
 
 /// Pauses between two looks at a key that another process holds: from 5 ms, doubling, to 40 ms, each

@@ -129,8 +129,8 @@ impl Heartbeat {
         since: Instant,
         max_run: Duration,
     ) -> Beating {
-        let watch = Arc::new(LeaseWatch::new(since + lease_for));
-        let due = since + lease_for / 3;
+        let watch = Arc::new(LeaseWatch::new(far(since, lease_for)));
+        let due = far(since, lease_for / 3);
         let renew_until = since.checked_add(max_run);
         let beat = Beat { lease, lease_for, watch: Arc::clone(&watch), due, renew_until };
         let mut state = lock(&self.0.state);
@@ -176,7 +176,7 @@ impl Heartbeat {
             if beat.due > now {
                 continue;
             }
-            beat.due = now + beat.lease_for / 3;
+            beat.due = far(now, beat.lease_for / 3);
             if beat.renew_until.is_none_or(|end| now < end) {
                 let (lease, watch) = (beat.lease.clone(), Arc::clone(&beat.watch));
                 tokio::spawn(self.clone().renew(id, lease, beat.lease_for, watch));
@@ -190,7 +190,7 @@ impl Heartbeat {
         let sent = Instant::now();
         let renewed = timeout(self.0.store_timeout, self.0.store.renew(&lease, lease_for)).await;
         match renewed.unwrap_or(Err(StoreError::Timeout)) {
-            Ok(()) => watch.extend(sent + lease_for),
+            Ok(()) => watch.extend(far(sent, lease_for)),
             Err(StoreError::LeaseLost) => {
                 // A lease that was settled meanwhile is not lost.
                 if lock(&self.0.state).beats.remove(&id).is_some() {
@@ -200,7 +200,7 @@ impl Heartbeat {
             }
             Err(error) => {
                 tracing::warn!(key = %lease.key.short(), %error, "lease not renewed, trying again");
-                let soon = Instant::now() + lease_for / 10;
+                let soon = far(Instant::now(), lease_for / 10);
                 let mut state = lock(&self.0.state);
                 if let Some(beat) = state.beats.get_mut(&id) {
                     beat.due = soon;
@@ -228,6 +228,11 @@ impl Drop for Beating {
     fn drop(&mut self) {
         lock(&self.heartbeat.0.state).beats.remove(&self.id);
     }
+}
+
+/// `at + by`, or about a century later where that overflows.
+pub(crate) fn far(at: Instant, by: Duration) -> Instant {
+    at.checked_add(by).unwrap_or_else(|| at + Duration::from_hours(24 * 36_500))
 }
 
 /// Says that the task does not run any more when its runtime drops it.

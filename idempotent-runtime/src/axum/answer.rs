@@ -78,7 +78,7 @@ fn map(recorded: &Headers) -> HeaderMap {
     headers
 }
 
-fn with_trailers(body: Bytes, trailers: HeaderMap) -> Body {
+pub(super) fn with_trailers(body: Bytes, trailers: HeaderMap) -> Body {
     Body::new(Full::new(body).with_trailers(std::future::ready(Some(Ok(trailers)))))
 }
 

@@ -132,7 +132,13 @@ impl Call {
 
     pub(super) fn step(self) -> Step {
         let Some(kept) = self.kept else { return Step::Direct };
-        match (self.key, kept.runtime) {
+        let Kept { runtime, body, .. } = *kept;
+        // Where the runtime is an argument, the body was buffered before its settings were known.
+        let too_large = |runtime: &Idempotency| body.len() > runtime.settings().max_request_bytes;
+        if runtime.as_ref().is_some_and(too_large) {
+            return Step::Answer(Problem::BodyTooLarge, runtime);
+        }
+        match (self.key, runtime) {
             (Some(Ok(call)), Some(runtime)) => Step::Guard(runtime, call),
             (Some(Err(Problem::KeyMissing)), Some(_)) if self.spec.optional => Step::Direct,
             (Some(Err(problem)), runtime @ Some(_)) => {

@@ -9,10 +9,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use http::{Method, Uri, request::Parts};
+use http::{HeaderMap, Method, Uri, request::Parts};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
-use super::answer::problem_response;
+use super::answer::{problem_response, with_trailers};
 use crate::{
     attempt::AttemptSlot,
     http::{key_header::KeptHeaders, problem::Problem},
@@ -84,8 +84,8 @@ impl<T> Guarded<T> {
         T: FromRequest<S, M>,
         S: Send + Sync,
     {
-        let (parts, body, runtime) = open(request);
-        let body = match buffer(body, max_bytes(runtime.as_ref())).await {
+        let Opened { parts, body, announced, runtime } = open(request);
+        let body = match buffer(body, announced, max_bytes(runtime.as_ref())).await {
             Ok(body) => body,
             Err(problem) => {
                 let response = problem_response(problem, runtime.as_ref());
@@ -98,10 +98,19 @@ impl<T> Guarded<T> {
     }
 }
 
-fn open(request: Request) -> (Parts, Body, Option<Idempotency>) {
-    let (parts, body) = bounded(request).into_parts();
+struct Opened {
+    parts: Parts,
+    body: Body,
+    /// What the body was said to hold at least, before it was limited.
+    announced: u64,
+    runtime: Option<Idempotency>,
+}
+
+fn open(request: Request) -> Opened {
+    let announced = request.body().size_hint().lower();
+    let (parts, body) = request.with_limited_body().into_parts();
     let runtime = parts.extensions.get::<Idempotency>().cloned();
-    (parts, body, runtime)
+    Opened { parts, body, announced, runtime }
 }
 
 fn max_bytes(runtime: Option<&Idempotency>) -> usize {
@@ -109,7 +118,11 @@ fn max_bytes(runtime: Option<&Idempotency>) -> usize {
 }
 
 /// Keeps what the guard needs; the request goes on whole.
-fn keep(mut parts: Parts, body: Bytes, runtime: Option<Idempotency>) -> (Box<Kept>, Request) {
+fn keep(
+    mut parts: Parts,
+    (body, trailers): (Bytes, Option<HeaderMap>),
+    runtime: Option<Idempotency>,
+) -> (Box<Kept>, Request) {
     let uri = match parts.extensions.get::<OriginalUri>() {
         Some(OriginalUri(uri)) => uri.clone(),
         None => parts.uri.clone(),
@@ -123,27 +136,31 @@ fn keep(mut parts: Parts, body: Bytes, runtime: Option<Idempotency>) -> (Box<Kep
         runtime,
         attempt: AttemptSlot::of(&mut parts.extensions),
     });
-    (kept, Request::from_parts(parts, Body::from(body)))
+    let body = match trailers {
+        Some(trailers) => with_trailers(body, trailers),
+        None => Body::from(body),
+    };
+    (kept, Request::from_parts(parts, body))
 }
 
-/// The request with the limit of its handler on its body. One that tells its length needs none: it is
-/// buffered whole or refused, and `T` holds the handler's limit against it.
-fn bounded(request: Request) -> Request {
-    match request.body().size_hint().exact() {
-        Some(_) => request,
-        None => request.with_limited_body(),
-    }
-}
-
-async fn buffer(body: Body, max: usize) -> Result<Bytes, Problem> {
+/// `announced` is what the body was said to hold at least, before it was limited.
+async fn buffer(
+    body: Body,
+    announced: u64,
+    max: usize,
+) -> Result<(Bytes, Option<HeaderMap>), Problem> {
     if body.is_end_stream() {
-        return Ok(Bytes::new());
+        return Ok((Bytes::new(), None));
     }
-    if body.size_hint().lower() > max as u64 {
+    // A limited body never announces more than its limit: one that announced more is refused unread.
+    if announced > body.size_hint().lower().min(max as u64) {
         return Err(Problem::BodyTooLarge);
     }
     match Limited::new(body, max).collect().await {
-        Ok(body) => Ok(body.to_bytes()),
+        Ok(body) => {
+            let trailers = body.trailers().cloned();
+            Ok((body.to_bytes(), trailers))
+        }
         Err(error) if is_length_limit(&*error) => Err(Problem::BodyTooLarge),
         Err(_) => Err(Problem::BodyUnreadable),
     }
