@@ -63,8 +63,13 @@ impl Gate {
     }
 
     /// Waits until a call (or handler) has come to the gate.
+    ///
+    /// # Panics
+    ///
+    /// When none comes within an hour, which takes no time where time is paused.
     pub async fn reached(&self) {
-        self.0.0.acquire().await.unwrap().forget();
+        let reached = tokio::time::timeout(Duration::from_hours(1), self.0.0.acquire()).await;
+        reached.expect("nobody came to the gate").unwrap().forget();
     }
 
     /// Lets one through.
