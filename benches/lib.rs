@@ -1,4 +1,5 @@
 //! What the benchmarks share: the one small JSON handler that all of them measure.
+#![forbid(unsafe_code)]
 
 use std::sync::{
     Arc,

@@ -14,11 +14,12 @@ use crate::{
     handler::{Handler, is_cfg},
     model::{Guard, Key, Spawn},
     output::{Output, unit},
+    parse::unparenthesized,
 };
 
 /// Writes the guarded handler.
 pub(crate) fn expand(guard: &Guard, handler: &Handler) -> TokenStream {
-    let private = private(guard);
+    let private = private(guard, Span::call_site());
     let Handler {
         attrs,
         inner_attrs,
@@ -39,7 +40,7 @@ pub(crate) fn expand(guard: &Guard, handler: &Handler) -> TokenStream {
     let Output { arrow, declared, .. } = &handler.output;
     let outcome = quote_spanned!(location(declared)=> #private::Outcome<#declared>);
     let new_call = new_call(&private, guard, ident, &permit);
-    let run = run(&private, guard.spawn, &call, handler);
+    let run = run(guard, &call, handler);
     quote! {
         #(#attrs)*
         #visibility #asyncness #fn_token #ident #generics (
@@ -75,10 +76,10 @@ impl Last {
 }
 
 /// The module that generated code, and nobody else, may name.
-fn private(guard: &Guard) -> TokenStream {
-    let default = || quote!(::idempotent_runtime);
+fn private(guard: &Guard, place: Span) -> TokenStream {
+    let default = || quote_spanned!(place=> ::idempotent_runtime);
     let path = guard.crate_path.as_ref().map_or_else(default, ToTokens::to_token_stream);
-    quote!(#path::__private)
+    quote_spanned!(place=> #path::__private)
 }
 
 /// Everything about this call that is known before the body runs. The expressions are evaluated
@@ -108,7 +109,7 @@ fn call_with(method: &str, expr: &Expr) -> TokenStream {
 /// A reference to the value of `expr`; of a tuple to its elements, so that none has to move.
 fn borrowed(expr: &Expr) -> TokenStream {
     let span = expr.span().resolved_at(Span::call_site());
-    match expr {
+    match unparenthesized(expr) {
         Expr::Tuple(tuple) => {
             let elems = tuple.elems.iter().map(borrowed);
             let mut elems = Group::new(Delimiter::Parenthesis, quote!(#(#elems,)*));
@@ -169,16 +170,19 @@ fn duration_tokens(private: &TokenStream, duration: Duration) -> TokenStream {
     quote!(#private::Duration::new(#seconds, #nanos))
 }
 
-/// The one call that everything is handed to.
-fn run(private: &TokenStream, spawn: Spawn, call: &Ident, handler: &Handler) -> TokenStream {
+/// The one call that everything is handed to. It is shown where the body stands, which is what its
+/// bounds are about.
+fn run(guard: &Guard, call: &Ident, handler: &Handler) -> TokenStream {
+    let braces = handler.body.braces.resolved_at(Span::call_site());
+    let private = private(guard, braces);
     let body = body(handler);
     let returned = &handler.output.nameable;
     let reply = quote_spanned!(location(returned)=> #private::reply::<#returned>);
-    let run = match spawn {
-        Spawn::Detached => quote!(run),
-        Spawn::Inline => quote!(run_inline),
+    let run = match guard.spawn {
+        Spawn::Detached => quote_spanned!(braces=> run),
+        Spawn::Inline => quote_spanned!(braces=> run_inline),
     };
-    quote!(#private::#run(#call, #body, #reply).await)
+    quote_spanned!(braces=> #private::#run(#call, #body, #reply).await)
 }
 
 /// The handler's body as a future. Its braces stay where they were, so that errors about the whole
@@ -186,7 +190,8 @@ fn run(private: &TokenStream, spawn: Spawn, call: &Ident, handler: &Handler) -> 
 fn body(handler: &Handler) -> TokenStream {
     let statements = &handler.body.statements;
     let returned = &handler.output.nameable;
-    let result = local("result");
+    let mut result = local("result");
+    result.set_span(result.span().located_at(returned.span()));
     // Tells the compiler what `return`, `?` and coercions in the body aim at, as a signature does.
     // A bare `_` would tell it nothing.
     let aim = (!matches!(returned, Type::Infer(_))).then(|| {
@@ -200,11 +205,17 @@ fn body(handler: &Handler) -> TokenStream {
     });
     let held = handler.leading.iter().chain(&handler.last).flat_map(|argument| {
         let cfgs: Vec<_> = argument.attrs.iter().filter(|attr| is_cfg(attr)).collect();
-        argument.held.iter().map(move |ident| quote!(#(#cfgs)* let _ = &#ident;))
+        argument.held.iter().map(move |ident| {
+            quote! {
+                #(#cfgs)*
+                #[allow(clippy::used_underscore_binding)]
+                let _ = &#ident;
+            }
+        })
     });
     let mut block = Group::new(Delimiter::Brace, quote!(#aim #(#held)* #statements));
     block.set_span(handler.body.braces);
-    quote_spanned!(handler.body.braces.resolved_at(Span::call_site())=> async move #block)
+    quote_spanned!(handler.body.braces=> async move #block)
 }
 
 /// A name that neither the body nor the expressions can see.
@@ -215,4 +226,23 @@ fn local(name: &str) -> Ident {
 /// Where the type stands, without taking the generated tokens for the user's.
 fn location(ty: &Type) -> Span {
     ty.span().resolved_at(Span::call_site())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn under_another_name_the_crate_is_named_nowhere() {
+        let attribute = quote! {
+            key = header("Idempotency-Key"), ttl = "24h", record = all, on_abandoned = halt,
+            scope = a, crate = renamed
+        };
+        let handler = quote!(
+            async fn handler(_: A, b: B) -> impl C {}
+        );
+        let expanded = crate::guard(attribute, &handler).to_string();
+        assert!(expanded.contains("renamed :: __private :: run"), "{expanded}");
+        assert!(!expanded.contains("idempotent_runtime"), "{expanded}");
+    }
 }

@@ -11,3 +11,54 @@ pub(crate) fn fallback(item: &TokenStream, errors: Errors) -> TokenStream {
     let errors = errors.into_compile_errors();
     quote!(#item #errors)
 }
+
+#[cfg(test)]
+mod tests {
+    use proc_macro2::TokenTree;
+
+    use super::*;
+
+    const ATTRIBUTE: &str = r#"key = header("Idempotency-Key"), ttl = "24h", scope = (a.b, c),
+        lease = "30s", optional, record = success, operation = "op", spawn = false, crate = a::b"#;
+    const ITEM: &str = r"#[doc(hidden)] pub(crate) async fn create<T: A>(State(app): State<App>,
+        _: B, Json(C { d, .. }): Json<C>) -> Result<impl D, E> where T: F { #![allow(x)] a.b().await }";
+
+    fn tokens(text: &str) -> Vec<TokenTree> {
+        text.parse::<TokenStream>().unwrap().into_iter().collect()
+    }
+
+    /// The text as somebody types it: without its end, and without each of its tokens.
+    fn unfinished(text: &str) -> Vec<TokenStream> {
+        let tokens = tokens(text);
+        let without = |at| tokens.iter().enumerate().filter(move |(i, _)| *i != at);
+        let without = |at| without(at).map(|(_, token)| token.clone()).collect();
+        let prefixes = (0..tokens.len()).map(|end| tokens[..end].iter().cloned().collect());
+        prefixes.chain((0..tokens.len()).map(without)).collect()
+    }
+
+    #[test]
+    fn a_wrong_attribute_leaves_the_function_as_it_was() {
+        let item: TokenStream = ITEM.parse().unwrap();
+        let expanded = crate::guard(quote!(ttl = "24", kye = a), &item).to_string();
+        let errors = expanded.strip_prefix(&item.to_string()).unwrap();
+        assert_eq!(errors.matches("compile_error").count(), 2);
+    }
+
+    #[test]
+    fn a_half_typed_attribute_never_panics_and_never_loses_the_function() {
+        let item: TokenStream = ITEM.parse().unwrap();
+        for attribute in unfinished(ATTRIBUTE) {
+            let expanded = crate::guard(attribute, &item).to_string();
+            assert!(expanded.contains("fn create"));
+        }
+    }
+
+    #[test]
+    fn a_half_typed_function_never_panics_and_never_loses_a_token() {
+        let attribute: TokenStream = ATTRIBUTE.parse().unwrap();
+        for item in unfinished(ITEM) {
+            let expanded = crate::guard(attribute.clone(), &item).to_string();
+            assert!(expanded.contains("a . b () . await") || expanded.contains(&item.to_string()));
+        }
+    }
+}

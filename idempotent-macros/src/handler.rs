@@ -2,10 +2,9 @@
 
 use proc_macro2::{Group, Span, TokenStream, TokenTree};
 use syn::{
-    Attribute, FnArg, GenericParam, Generics, Ident, Safety, Signature, Token, TypeParamBound,
-    Visibility, WherePredicate,
+    Attribute, FnArg, GenericParam, Generics, Ident, Lifetime, PredicateType, Safety, Signature,
+    Token, Type, TypeParam, TypeParamBound, Visibility, WhereClause, WherePredicate,
     parse::{ParseStream, Parser as _},
-    parse_quote_spanned,
 };
 
 use crate::{argument::Argument, ctxt::Ctxt, model::Spawn, output::Output};
@@ -166,25 +165,39 @@ fn generics(ctxt: &mut Ctxt, mut generics: Generics, spawn: Spawn) -> Generics {
     if spawn == Spawn::Inline {
         return generics;
     }
-    let mut bounds: Vec<WherePredicate> = Vec::new();
-    for param in &generics.params {
+    let Generics { params, where_clause, .. } = &mut generics;
+    for param in params {
         match param {
             GenericParam::Lifetime(lifetime) => ctxt.error_at(
                 lifetime,
                 "the handler runs in a task of its own, which may outlive the request, so nothing \
                  in it can borrow: use owned arguments (or `spawn = false`)",
             ),
-            GenericParam::Type(param) if !param.bounds.iter().any(is_static) => {
-                let ident = &param.ident;
-                bounds.push(parse_quote_spanned!(ident.span()=> #ident: 'static));
-            }
-            GenericParam::Type(_) | GenericParam::Const(_) => {}
+            GenericParam::Type(param) => make_static(param, where_clause.as_mut()),
+            GenericParam::Const(_) => {}
         }
     }
-    if !bounds.is_empty() {
-        generics.make_where_clause().predicates.extend(bounds);
-    }
     generics
+}
+
+/// Adds `'static` to the bounds of `param`, in the place where it has some already.
+fn make_static(param: &mut TypeParam, where_clause: Option<&mut WhereClause>) {
+    let mut predicates = where_clause.into_iter().flat_map(|clause| &mut clause.predicates);
+    let bounds = predicates.find_map(|predicate| match predicate {
+        WherePredicate::Type(PredicateType { lifetimes: None, bounded_ty, bounds, .. }) => {
+            let is_param = matches!(bounded_ty, Type::Path(ty) if ty.path.is_ident(&param.ident));
+            (is_param && param.bounds.is_empty()).then_some(bounds)
+        }
+        _ => None,
+    });
+    let bounds = bounds.unwrap_or_else(|| {
+        param.colon_token.get_or_insert_default();
+        &mut param.bounds
+    });
+    if !bounds.iter().any(is_static) {
+        let lifetime = Lifetime::new("'static", param.ident.span());
+        bounds.push(TypeParamBound::Lifetime(lifetime));
+    }
 }
 
 fn is_static(bound: &TypeParamBound) -> bool {
@@ -194,4 +207,83 @@ fn is_static(bound: &TypeParamBound) -> bool {
 /// Whether the attribute can make what it stands on vanish.
 pub(crate) fn is_cfg(attr: &Attribute) -> bool {
     attr.path().is_ident("cfg")
+}
+
+#[cfg(test)]
+mod tests {
+    use quote::{ToTokens, quote};
+
+    use super::*;
+
+    fn parse(item: TokenStream, spawn: Spawn) -> Result<Handler, Vec<String>> {
+        let mut ctxt = Ctxt::new();
+        let handler = Handler::parse(&mut ctxt, item, spawn);
+        ctxt.finish(handler).map_err(|errors| errors.messages())
+    }
+
+    fn errors(item: TokenStream) -> Vec<String> {
+        parse(item, Spawn::Detached).err().unwrap_or_default()
+    }
+
+    #[test]
+    fn type_parameters_become_static_where_their_bounds_are() {
+        for (given, expected) in [
+            (quote!(fn f<T>()), quote!(<T: 'static>)),
+            (quote!(fn f<T: A, const N: u8>()), quote!(<T: A + 'static, const N: u8>)),
+            (quote!(fn f<T: 'static + A>()), quote!(<T: 'static + A>)),
+            (quote!(fn f<T>() where T: A), quote!(<T> where T: A + 'static)),
+            (quote!(fn f<T>() where T: A + 'static), quote!(<T> where T: A + 'static)),
+            (quote!(fn f<T: A>() where T: B), quote!(<T: A + 'static> where T: B)),
+            (quote!(fn f<T>() where Vec<T>: B), quote!(<T: 'static> where Vec<T>: B)),
+        ] {
+            let generics = |spawn| {
+                let handler = parse(quote!(async #given {}), spawn);
+                let Generics { params, where_clause, .. } =
+                    handler.unwrap_or_else(|errors| panic!("{errors:?}")).generics;
+                quote!(<#params> #where_clause).to_string()
+            };
+            assert_eq!(generics(Spawn::Detached), expected.to_string());
+            assert!(generics(Spawn::Inline).len() <= expected.to_string().len());
+        }
+    }
+
+    #[test]
+    fn a_body_that_does_not_parse_is_moved_all_the_same() {
+        let item = quote!(async fn f(a: A) -> B { #![allow(x)] a. });
+        let handler = parse(item, Spawn::Detached).unwrap_or_else(|errors| panic!("{errors:?}"));
+        assert_eq!(handler.body.statements.to_string(), "a .");
+        assert_eq!(handler.inner_attrs.len(), 1);
+        assert!(handler.leading.is_empty());
+        assert_eq!(handler.last.map(|last| last.ty.to_token_stream().to_string()).unwrap(), "A");
+    }
+
+    #[test]
+    fn every_fault_of_a_function_is_reported() {
+        let item = quote! {
+            #[other::idempotent]
+            const unsafe extern "C" fn f<'a>(&self, ref a: A, b: u64, #[cfg(c)] c: C) {}
+        };
+        assert_eq!(errors(item).len(), 10);
+    }
+
+    #[test]
+    fn what_is_not_a_function_is_said_to_be_none() {
+        for item in [
+            quote!(
+                struct A;
+            ),
+            quote!(impl A {}),
+            quote!(
+                static A: B = 1;
+            ),
+        ] {
+            assert_eq!(errors(item), ["`#[idempotent]` goes on an async handler function"]);
+        }
+        assert!(
+            errors(quote!(
+                async fn f();
+            ))[0]
+                .contains("needs a body")
+        );
+    }
 }

@@ -15,6 +15,8 @@ use syn::{
     parse::{ParseStream, Parser as _},
 };
 
+pub(crate) use self::value::unparenthesized;
+
 use self::slot::Slot;
 use crate::{
     ctxt::Ctxt,
@@ -27,6 +29,8 @@ pub(crate) struct Options {
     crate_path: Slot<Path>,
     fingerprint: Slot<Expr>,
     key: Slot<Key>,
+    /// A misspelt key is not also a missing one.
+    key_is_misspelt: bool,
     lease: Slot<Duration>,
     on_abandoned: Slot<OnAbandoned>,
     on_record_failure: Slot<OnRecordFailure>,
@@ -73,7 +77,7 @@ impl Options {
         };
         match name.to_string().as_str() {
             "crate" => self.crate_path.set(ctxt, value::crate_path(&name, input), name),
-            "fingerprint" => self.fingerprint.set(ctxt, value::expression(&name, input), name),
+            "fingerprint" => self.fingerprint.set(ctxt, value::over_arguments(&name, input), name),
             "key" => self.key.set(ctxt, key::key(&name, input), name),
             "lease" => self.lease.set(ctxt, duration::lease(&name, input), name),
             "on_abandoned" => self.on_abandoned.set(ctxt, value::word(&name, input), name),
@@ -84,12 +88,13 @@ impl Options {
             "operation" => self.operation.set(ctxt, value::operation(&name, input), name),
             "optional" => self.optional.set(ctxt, value::flag(&name, input), name),
             "record" => self.record.set(ctxt, value::word(&name, input), name),
-            "runtime" => self.runtime.set(ctxt, value::expression(&name, input), name),
-            "scope" => self.scope.set(ctxt, value::expression(&name, input), name),
+            "runtime" => self.runtime.set(ctxt, value::over_arguments(&name, input), name),
+            "scope" => self.scope.set(ctxt, value::over_arguments(&name, input), name),
             "spawn" => self.spawn.set(ctxt, value::spawn(&name, input), name),
             "ttl" => self.ttl.set(ctxt, duration::ttl(&name, input), name),
             "wait" => self.wait.set(ctxt, duration::wait(&name, input), name),
             unknown => {
+                self.key_is_misspelt |= names::meant(unknown) == Some("key");
                 ctxt.push(Error::new(name.span(), names::unknown(unknown)));
                 false
             }
@@ -103,10 +108,11 @@ impl Options {
 
     /// The attribute, if nothing was wrong with it.
     pub(crate) fn finish(self, ctxt: &mut Ctxt) -> Option<Guard> {
-        if !self.key.is_given() {
-            let message = "what tells one request from its retry? Write `#[idempotent(key = \
-                           header(\"Idempotency-Key\"), ttl = \"24h\")]`, or an expression over \
-                           the handler's arguments: `key = order.reference`";
+        if !self.key.is_given() && !self.key_is_misspelt {
+            let message = "`key` is missing: what tells a retry from a new request? Write \
+                           `#[idempotent(key = header(\"Idempotency-Key\"), ttl = \"24h\")]`, or \
+                           take a value from the handler's arguments, as in `key = \
+                           order.reference`";
             ctxt.push(Error::new(Span::call_site(), message));
         }
         Some(Guard {

@@ -26,7 +26,8 @@ fn check(name: &str) {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../tests/expansion");
     let source = fs::read_to_string(folder.join(name).with_extension("rs")).unwrap();
     let expanded = format!(
-        "// What the attribute writes for `{name}.rs`, written by the tests of idempotent-macros.\n\n{}",
+        "// What the attribute writes for `{name}.rs`; written by the tests of idempotent-macros.\n\
+         #![allow(unused_imports)]\n\n{}",
         prettyplease::unparse(&expand(syn::parse_file(&source).unwrap()))
     );
     let path = folder.join(name).with_extension("expanded.rs");

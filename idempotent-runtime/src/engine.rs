@@ -9,13 +9,14 @@ mod truth;
 
 use std::{
     any::Any,
-    future::Future,
+    future::{Future, poll_fn},
     panic::resume_unwind,
     pin::{Pin, pin},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    task::Poll,
     time::Duration,
 };
 
@@ -26,19 +27,19 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use self::{execute::execute, held::Running};
+use self::{execute::execute, held::Running, settle::Entry};
 use crate::{
     attempt::AttemptSlot,
     fingerprint::Fingerprint,
     flight::{Flight, Flights, Joined, Landing, Leading},
     heartbeat::Heartbeat,
     key::StorageKey,
-    observe::{Hinted, Observed},
+    observe::Hinted,
     operation::Operation,
     record::Record,
     refusal::Refusal,
     settings::{Policy, Settings},
-    store::{ErasedStore, Store, StoreError},
+    store::{ErasedStore, Store, StoreCall, StoreError},
 };
 
 /// Asks the store, lets one of many duplicates run, and answers all of them.
@@ -50,7 +51,7 @@ pub(crate) struct Engine {
     tasks: TaskTracker,
     draining: AtomicBool,
     running: Arc<AtomicUsize>,
-    hinted: Hinted,
+    pub(crate) hinted: Hinted,
 }
 
 /// One guarded request. Frozen before the handler's body runs.
@@ -101,6 +102,16 @@ impl<A> From<Refusal> for Answer<A> {
 }
 
 impl<A> Answer<A> {
+    /// What logs and metrics call it.
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Own(_) => "executed",
+            Self::Replay(_) => "replayed",
+            Self::Shared(_) => "shared",
+            Self::Refused(refusal) => refusal.code(),
+        }
+    }
+
     fn replay(record: Record) -> Self {
         match record.is_tombstone() {
             true => Self::Refused(Refusal::NotReplayable),
@@ -139,31 +150,39 @@ impl Engine {
         &*self.store
     }
 
-    /// Looks at a request, to say how it was answered.
-    pub(crate) fn observe(&self, call: &Call) -> Observed<'_> {
-        Observed::new(call, self.store.kind(), &self.hinted)
-    }
-
     /// Answers one request; `work` runs in a task of its own, if it runs.
-    pub(crate) async fn answer<A>(self: &Arc<Self>, call: Call, work: Work<A>) -> Answer<A>
+    pub(crate) async fn answer<A>(self: &Arc<Self>, call: Box<Call>, work: Work<A>) -> Answer<A>
     where
         A: Send + 'static,
     {
         let (leading, deadline) = match self.wait_or_lead(&call).await {
             Ok(lead) => lead,
-            Err(answer) => return answer,
+            Err(answer) => {
+                self.observe(&call, answer.outcome());
+                return answer;
+            }
         };
         let _requester = Requester(Arc::clone(leading.flight()));
         let engine = Arc::clone(self);
         let task = async move {
             let (held, permit) = match engine.claim(&call, &leading, deadline).await {
                 Ok(won) => won,
-                Err(landing) => return Ended::unclaimed(leading, landing),
+                Err(landing) => {
+                    let ended = Ended::unclaimed(leading, landing);
+                    engine.observe(&call, ended.outcome());
+                    return ended;
+                }
             };
             let mut running = Running { leading, held, permit };
             running.begin(&call);
             let executed = execute(work).await;
-            engine.settle(&call, running, executed).await
+            let entry = Entry::of(&call, &executed);
+            let ended = match engine.enter_outcome(&call, &mut running, entry).await {
+                Ok(()) => running.settled(executed),
+                Err(error) => Box::pin(engine.unsettled(&call, running, executed, error)).await,
+            };
+            engine.observe(&call, ended.outcome());
+            ended
         };
         joined(self.spawn(task)).await.map_or_else(Answer::from, Ended::answer)
     }
@@ -171,14 +190,17 @@ impl Engine {
     /// Like [`answer`](Self::answer), with `work` in the caller's own task: only its claim and its
     /// outcome outlive the caller. Dropped before `work` began, the lease is released; dropped
     /// while it runs, the lease is abandoned.
-    pub(crate) async fn answer_inline<A, W>(self: &Arc<Self>, call: Call, work: W) -> Answer<A>
+    pub(crate) async fn answer_inline<A, W>(self: &Arc<Self>, call: Box<Call>, work: W) -> Answer<A>
     where
         A: Send + 'static,
         W: Future<Output = Verdict<A>>,
     {
         let (leading, deadline) = match self.wait_or_lead(&call).await {
             Ok(lead) => lead,
-            Err(answer) => return answer,
+            Err(answer) => {
+                self.observe(&call, answer.outcome());
+                return answer;
+            }
         };
         let _requester = Requester(Arc::clone(leading.flight()));
         let _running = self.tasks.token();
@@ -191,13 +213,24 @@ impl Engine {
         };
         let mut running = match joined(self.spawn(claim)).await {
             Ok(Ok(running)) => running,
-            Ok(Err(ended)) => return ended.answer(),
+            Ok(Err(ended)) => {
+                self.observe(&call, ended.outcome());
+                return ended.answer();
+            }
             Err(refusal) => return refusal.into(),
         };
         running.begin(&call);
         let executed = execute(pin!(work)).await;
         let engine = Arc::clone(self);
-        let settle = async move { engine.settle(&call, running, executed).await };
+        let settle = async move {
+            let entry = Entry::of(&call, &executed);
+            let ended = match engine.enter_outcome(&call, &mut running, entry).await {
+                Ok(()) => running.settled(executed),
+                Err(error) => engine.unsettled(&call, running, executed, error).await,
+            };
+            engine.observe(&call, ended.outcome());
+            ended
+        };
         joined(self.spawn(settle)).await.map_or_else(Answer::from, Ended::answer)
     }
 
@@ -236,21 +269,28 @@ impl Engine {
     }
 
     /// Bounds one call of the store. No answer in time means *unknown*, never *no*.
-    pub(crate) async fn bounded<T>(
-        &self,
-        call: impl Future<Output = Result<T, StoreError>> + Unpin,
-    ) -> Result<T, StoreError> {
-        timeout(self.settings.store_timeout, call).await.unwrap_or(Err(StoreError::Timeout))
+    pub(crate) async fn bounded<T>(&self, mut call: StoreCall<'_, T>) -> Result<T, StoreError> {
+        match at_once(&mut call).await {
+            Some(answer) => answer,
+            None => Box::pin(timeout(self.settings.store_timeout, call))
+                .await
+                .unwrap_or(Err(StoreError::Timeout)),
+        }
     }
 
     /// Bounds one call of the store by a deadline too.
     async fn bounded_until<T>(
         &self,
         until: Instant,
-        call: impl Future<Output = Result<T, StoreError>> + Unpin,
+        mut call: StoreCall<'_, T>,
     ) -> Result<T, StoreError> {
-        let limit = until.min(far(Instant::now(), self.settings.store_timeout));
-        timeout_at(limit, call).await.unwrap_or(Err(StoreError::Timeout))
+        match at_once(&mut call).await {
+            Some(answer) => answer,
+            None => {
+                let limit = until.min(far(Instant::now(), self.settings.store_timeout));
+                Box::pin(timeout_at(limit, call)).await.unwrap_or(Err(StoreError::Timeout))
+            }
+        }
     }
 
     /// Lets no new operation begin, and waits for the running ones and for what is still being
@@ -277,6 +317,13 @@ impl<A> Ended<A> {
         Self::Answer(Answer::landed(landing).unwrap_or(Answer::Refused(Refusal::InProgress)))
     }
 
+    fn outcome(&self) -> &'static str {
+        match self {
+            Self::Answer(answer) => answer.outcome(),
+            Self::Panicked(_) => "panicked",
+        }
+    }
+
     /// The panic of a handler goes on to its caller, as without us.
     fn answer(self) -> Answer<A> {
         match self {
@@ -284,6 +331,15 @@ impl<A> Ended<A> {
             Self::Panicked(panic) => resume_unwind(panic),
         }
     }
+}
+
+/// The answer of a store that needs no waiting, which then needs no timer either.
+async fn at_once<T>(call: &mut StoreCall<'_, T>) -> Option<Result<T, StoreError>> {
+    poll_fn(|cx| match call.as_mut().poll(cx) {
+        Poll::Ready(answer) => Poll::Ready(Some(answer)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
 }
 
 async fn joined<T>(task: JoinHandle<T>) -> Result<T, Refusal> {

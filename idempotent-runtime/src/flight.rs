@@ -37,6 +37,7 @@ pub(crate) struct Flights {
 
 /// One running operation and those who wait for it.
 pub(crate) struct Flight {
+    key: FlightKey,
     phase: Mutex<Phase>,
     changed: Notify,
     waiting: AtomicUsize,
@@ -100,7 +101,7 @@ impl Flights {
                 Joined::Waiter(Waiter { flights: Arc::clone(self), flight })
             }
             entry => {
-                let flight = Arc::new(Flight::new());
+                let flight = Arc::new(Flight::new(key));
                 let superseded = match entry {
                     Entry::Occupied(mut entry) => Some(entry.insert(Arc::clone(&flight))),
                     Entry::Vacant(entry) => {
@@ -139,8 +140,9 @@ fn admit(count: &AtomicUsize, max: usize) -> bool {
 }
 
 impl Flight {
-    fn new() -> Self {
+    fn new(key: FlightKey) -> Self {
         Self {
+            key,
             phase: Mutex::new(Phase::Claiming),
             changed: Notify::new(),
             waiting: AtomicUsize::new(0),

@@ -9,7 +9,9 @@ use crate::{
     key::{KeyPart, StorageKey},
     lease::LeaseId,
     record::Record,
-    settings::{OnAbandoned, OnRecordFailure, OnStoreError, RecordRule, Settings},
+    settings::{
+        OnAbandoned, OnRecordFailure, OnStoreError, RecordRule, Settings, describes_the_message,
+    },
     store::{AcquireRequest, Acquired, KeyState, Retention, Store, StoreError},
 };
 
@@ -388,14 +390,17 @@ impl<S: Store> IdempotencyBuilder<S> {
         ];
         // Stores count in milliseconds.
         if let Some((name, _)) = durations.iter().find(|(_, value)| value.as_millis() == 0) {
-            return Err(SettingsError { name, least: "1 ms" });
+            return Err(SettingsError::TooSmall { name, least: "1 ms" });
         }
         let counts = [
             ("max_running", settings.max_running),
             ("max_request_bytes", settings.max_request_bytes),
         ];
         if let Some((name, _)) = counts.iter().find(|(_, value)| *value == 0) {
-            return Err(SettingsError { name, least: "1" });
+            return Err(SettingsError::TooSmall { name, least: "1" });
+        }
+        if let Some(name) = settings.credentials.iter().find(|name| describes_the_message(name)) {
+            return Err(SettingsError::NoCredential { name: name.clone() });
         }
         Ok(Idempotency { engine: Arc::new(Engine::new(self.store, self.settings)) })
     }
@@ -403,8 +408,20 @@ impl<S: Store> IdempotencyBuilder<S> {
 
 /// A setting that protects nothing.
 #[derive(Debug, thiserror::Error)]
-#[error("`{name}` is too small; set it to {least} at least")]
-pub struct SettingsError {
-    name: &'static str,
-    least: &'static str,
+#[non_exhaustive]
+pub enum SettingsError {
+    /// A duration or a bound is too small.
+    #[error("`{name}` is too small; set it to {least} at least")]
+    TooSmall {
+        /// The setting.
+        name: &'static str,
+        /// Its least value.
+        least: &'static str,
+    },
+    /// A header among the credentials does not say who asks.
+    #[error("`{name}` does not say who asks; name headers like `authorization` in `credentials`")]
+    NoCredential {
+        /// The header.
+        name: HeaderName,
+    },
 }

@@ -133,7 +133,9 @@ pub trait KeyPart {
         Self: Sized,
     {
         encoder.list(slice.len());
-        slice.iter().for_each(|item| item.encode(encoder));
+        for item in slice {
+            item.encode(encoder);
+        }
     }
 }
 
@@ -147,7 +149,7 @@ pub struct KeyEncoder {
 
 impl KeyEncoder {
     pub(crate) fn new(domain: u8) -> Self {
-        let mut bytes = Vec::with_capacity(512);
+        let mut bytes = Vec::with_capacity(256);
         bytes.extend([DERIVATION_VERSION, domain]);
         Self { bytes, has_content: false }
     }
@@ -181,6 +183,16 @@ impl KeyEncoder {
     /// Writes a string.
     pub fn text(&mut self, text: &str) {
         self.prefixed(b's', text.as_bytes());
+    }
+
+    /// Writes the string that the parts make together.
+    pub(crate) fn joined(&mut self, parts: [&str; 3]) {
+        self.bytes.push(b's');
+        self.length(parts.iter().map(|part| part.len()).sum());
+        for part in parts {
+            self.has_content |= !part.is_empty();
+            self.bytes.extend_from_slice(part.as_bytes());
+        }
     }
 
     /// Writes bytes.

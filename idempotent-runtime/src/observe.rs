@@ -3,42 +3,21 @@
 use std::{collections::HashSet, sync::Mutex};
 
 use crate::{
-    engine::{Answer, Call},
-    key::ShortKey,
+    engine::{Call, Engine},
     operation::Operation,
     refusal::Refusal,
     sync::lock,
 };
 
-/// What is said of a request when it is answered. Never the raw key.
-pub(crate) struct Observed<'a> {
-    operation: Operation,
-    key: ShortKey,
-    has_scope: bool,
-    store: &'static str,
-    hinted: &'a Hinted,
-}
-
-impl<'a> Observed<'a> {
-    pub(crate) fn new(call: &Call, store: &'static str, hinted: &'a Hinted) -> Self {
-        let (operation, key) = (call.operation.clone(), call.key.short());
-        Self { operation, key, has_scope: call.has_scope, store, hinted }
-    }
-
-    pub(crate) fn answered<A>(self, answer: Answer<A>) -> Answer<A> {
-        let outcome = match &answer {
-            Answer::Own(_) => "executed",
-            Answer::Replay(_) => "replayed",
-            Answer::Shared(_) => "shared",
-            Answer::Refused(refusal) => refusal.code(),
-        };
-        let Self { operation, key, has_scope, store, hinted } = self;
-        tracing::debug!(%operation, %key, outcome, "idempotent request");
-        count(&operation, outcome, store);
-        if matches!(answer, Answer::Refused(Refusal::KeyReused)) && !has_scope {
-            hinted.set_scope(&operation);
+impl Engine {
+    /// Says how a request was answered; of one whose client hung up, how it would have been.
+    pub(crate) fn observe(&self, call: &Call, outcome: &'static str) {
+        let (operation, key) = (&call.operation, call.key.short());
+        tracing::debug!(target: "idempotent_runtime", %operation, %key, outcome, "idempotent request");
+        count(operation, outcome, self.store().kind());
+        if outcome == Refusal::KeyReused.code() && !call.has_scope {
+            self.hinted.set_scope(operation);
         }
-        answer
     }
 }
 

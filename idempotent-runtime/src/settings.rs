@@ -138,6 +138,24 @@ impl Default for Settings {
     }
 }
 
+/// Headers that most requests have and that are neither a key nor a credential: the attribute refuses
+/// them as the one, [`IdempotencyBuilder::build`](crate::IdempotencyBuilder::build) as the other.
+pub(crate) fn describes_the_message(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "accept"
+            | "accept-encoding"
+            | "accept-language"
+            | "cache-control"
+            | "connection"
+            | "content-encoding"
+            | "content-language"
+            | "content-length"
+            | "content-type"
+            | "user-agent"
+    )
+}
+
 /// What stands in the attribute of one operation, known at compile time.
 #[derive(Debug)]
 pub struct Spec {

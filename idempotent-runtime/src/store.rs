@@ -11,7 +11,7 @@ use std::{error::Error as StdError, fmt, future::Future, time::Duration};
 
 use bytes::Bytes;
 
-pub(crate) use self::erased::ErasedStore;
+pub(crate) use self::erased::{ErasedStore, StoreCall};
 pub use self::memory::{MemoryStore, MemoryStoreBuilder, MemoryUsage, OnFull};
 use crate::{
     fingerprint::Fingerprint,

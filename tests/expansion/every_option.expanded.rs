@@ -1,4 +1,5 @@
-// What the attribute writes for `every_option.rs`, written by the tests of idempotent-macros.
+// What the attribute writes for `every_option.rs`; written by the tests of idempotent-macros.
+#![allow(unused_imports)]
 
 //! Every option at once.
 use axum::{
@@ -7,16 +8,16 @@ use axum::{
 };
 use idempotent_runtime::{Idempotency, idempotent};
 #[derive(Clone)]
-struct App {
+pub struct App {
     idempotency: Idempotency,
 }
 #[derive(Clone)]
-struct Tenant {
+pub struct Tenant {
     id: u64,
     region: String,
 }
 #[derive(serde::Deserialize)]
-struct NewPayment {
+pub struct NewPayment {
     reference: String,
     amount: u64,
     currency: String,
@@ -32,8 +33,7 @@ pub(crate) async fn create_payment<T>(
     Result<(StatusCode, impl IntoResponse), StatusCode>,
 >
 where
-    T: Clone + Send + Sync,
-    T: 'static,
+    T: Clone + Send + Sync + 'static,
 {
     let (__idempotent_value, __idempotent_guard) = __idempotent_last.into_parts();
     let Json(mut new) = __idempotent_value;
@@ -68,7 +68,9 @@ where
                     let __idempotent_result: Result<(StatusCode, _), StatusCode> = loop {};
                     return __idempotent_result;
                 }
+                #[allow(clippy::used_underscore_binding)]
                 let _ = &__idempotent_2_0;
+                #[allow(clippy::used_underscore_binding)]
                 let _ = &_account;
                 drop((app, tenant));
                 new.amount += 1;
@@ -80,7 +82,7 @@ where
         )
         .await
 }
-fn main() {
+pub fn main() {
     let _: Router<App> = Router::new()
         .route("/{account}/payments", post(create_payment::<u8>));
 }

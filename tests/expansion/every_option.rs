@@ -10,18 +10,18 @@ use axum::{
 use idempotent_runtime::{Idempotency, idempotent};
 
 #[derive(Clone)]
-struct App {
+pub struct App {
     idempotency: Idempotency,
 }
 
 #[derive(Clone)]
-struct Tenant {
+pub struct Tenant {
     id: u64,
     region: String,
 }
 
 #[derive(serde::Deserialize)]
-struct NewPayment {
+pub struct NewPayment {
     reference: String,
     amount: u64,
     currency: String,
@@ -61,6 +61,6 @@ where
     Ok((StatusCode::CREATED, Json(amount)))
 }
 
-fn main() {
+pub fn main() {
     let _: Router<App> = Router::new().route("/{account}/payments", post(create_payment::<u8>));
 }

@@ -1,4 +1,5 @@
-// What the attribute writes for `minimal.rs`, written by the tests of idempotent-macros.
+// What the attribute writes for `minimal.rs`; written by the tests of idempotent-macros.
+#![allow(unused_imports)]
 
 //! The attribute as most handlers have it.
 use axum::{Json, Router, routing::post};
@@ -35,6 +36,6 @@ async fn create_payment(
         )
         .await
 }
-fn main() {
+pub fn main() {
     let _: Router = Router::new().route("/payments", post(create_payment));
 }

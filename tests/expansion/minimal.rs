@@ -9,6 +9,6 @@ async fn create_payment(Json(amount): Json<u64>) -> Result<Json<u64>, String> {
     Ok(Json(amount + fee))
 }
 
-fn main() {
+pub fn main() {
     let _: Router = Router::new().route("/payments", post(create_payment));
 }

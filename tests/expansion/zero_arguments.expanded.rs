@@ -1,4 +1,5 @@
-// What the attribute writes for `zero_arguments.rs`, written by the tests of idempotent-macros.
+// What the attribute writes for `zero_arguments.rs`; written by the tests of idempotent-macros.
+#![allow(unused_imports)]
 
 //! A handler without arguments gets one: the guard needs the request.
 use axum::{Router, routing::post};
@@ -33,6 +34,6 @@ async fn tick(
         )
         .await
 }
-fn main() {
+pub fn main() {
     let _: Router = Router::new().route("/ticks", post(tick));
 }

@@ -8,6 +8,6 @@ async fn tick() {
     println!("tick");
 }
 
-fn main() {
+pub fn main() {
     let _: Router = Router::new().route("/ticks", post(tick));
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use humantime::{format_duration, parse_duration};
+use humantime::parse_duration;
 use syn::{Error, Expr, ExprLit, Ident, Lit, LitStr, parse::ParseStream};
 
 use super::value::{expression, unparenthesized};
@@ -71,6 +71,9 @@ fn read(name: &Ident, input: ParseStream<'_>, example: &str) -> syn::Result<(Lit
         }
     };
     let text = literal.value();
+    if text.trim().is_empty() {
+        return Err(Error::new(literal.span(), format!("`{name}` is empty: {write}")));
+    }
     match parse_duration(&text) {
         Ok(duration) => Ok((literal, duration)),
         Err(error) => {
@@ -86,7 +89,7 @@ fn reason(text: &str, error: &humantime::DurationError) -> String {
     use humantime::DurationError;
 
     match error {
-        DurationError::Empty => "it is empty".into(),
+        DurationError::Empty => "it has no number".into(),
         DurationError::NumberOverflow => "the number is too large or too fine".into(),
         DurationError::InvalidCharacter(_) | DurationError::NumberExpected(_)
             if text.trim_start().starts_with('-') =>
@@ -126,7 +129,7 @@ fn at_most(
     if given <= limit {
         return Ok(given);
     }
-    let message = format!("a {name} of {} is too long: {advice}", format_duration(given));
+    let message = format!("a {name} of {} is too long: {advice}", literal.value().trim());
     Err(Error::new(literal.span(), message))
 }
 
@@ -186,7 +189,7 @@ mod tests {
     #[test]
     fn messages_say_what_is_wrong_with_the_text() {
         for (text, part) in [
-            ("", "it is empty"),
+            ("", "`given` is empty"),
             ("24", "the unit is missing, as in `24s`"),
             ("24x", "`x` is not a unit"),
             ("h", "does not begin with a number"),

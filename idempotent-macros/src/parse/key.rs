@@ -2,7 +2,7 @@
 
 use syn::{Error, Expr, ExprCall, ExprLit, Ident, Lit, LitStr, parse::ParseStream};
 
-use super::value::{expression, unparenthesized};
+use super::value::{expression, nested_header, unparenthesized};
 use crate::model::Key;
 
 /// Header fields that belong to one connection or one message (RFC 9110 sections 6 and 7.6.1): a
@@ -66,7 +66,14 @@ pub(super) fn key(name: &Ident, input: ParseStream<'_>) -> syn::Result<Key> {
                     .into(),
             },
         )),
-        _ => Ok(Key::Expression(value)),
+        other => match nested_header(other) {
+            Some(header) => Err(Error::new_spanned(
+                header,
+                "`header(…)` stands alone: write `key = header(…)`, and what says whose key it is \
+                 as `scope = …`",
+            )),
+            None => Ok(Key::Expression(value)),
+        },
     }
 }
 

@@ -40,11 +40,15 @@ pub(crate) fn form(name: &str) -> &'static str {
     OPTIONS.iter().find(|(option, _)| *option == name).map_or("", |(_, form)| form)
 }
 
+/// The option that somebody meant who wrote `name`.
+pub(crate) fn meant(name: &str) -> Option<&'static str> {
+    let synonym = SYNONYMS.iter().find(|(other, _)| *other == name).map(|(_, option)| *option);
+    synonym.or_else(|| nearest(name, OPTIONS.iter().map(|(option, _)| *option)))
+}
+
 /// What is wrong with an option called `name`.
 pub(crate) fn unknown(name: &str) -> String {
-    let synonym = SYNONYMS.iter().find(|(other, _)| *other == name).map(|(_, option)| *option);
-    let meant = synonym.or_else(|| nearest(name, OPTIONS.iter().map(|(option, _)| *option)));
-    match meant {
+    match meant(name) {
         Some(meant) => {
             format!("unknown option `{name}`: did you mean `{meant}`? Write `{}`", form(meant))
         }
@@ -100,10 +104,6 @@ fn distance(from: &str, to: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn meant(name: &str) -> Option<&str> {
-        nearest(name, OPTIONS.iter().map(|(option, _)| *option))
-    }
 
     #[test]
     fn slips_find_their_option() {

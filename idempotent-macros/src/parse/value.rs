@@ -2,7 +2,7 @@
 
 use proc_macro2::{Span, TokenTree};
 use syn::{
-    Error, Expr, ExprGroup, ExprLit, ExprParen, Ident, Lit, LitBool, LitStr, Path, Token,
+    Error, Expr, ExprCall, ExprGroup, ExprLit, ExprParen, Ident, Lit, LitBool, LitStr, Path, Token,
     ext::IdentExt as _, parse::ParseStream,
 };
 
@@ -17,6 +17,35 @@ pub(super) fn expression(name: &Ident, input: ParseStream<'_>) -> syn::Result<Ex
         return Err(Error::new_spanned(assignment.eq_token, "expected `,` between two options"));
     }
     Ok(value)
+}
+
+/// An expression over the handler's arguments.
+pub(super) fn over_arguments(name: &Ident, input: ParseStream<'_>) -> syn::Result<Expr> {
+    let value = expression(name, input)?;
+    if let Some(header) = nested_header(&value) {
+        let message = format!(
+            "`header(…)` stands alone in `key`: write `{name}` over the handler's arguments; to use \
+             another header, take it with an extractor such as `HeaderMap`"
+        );
+        return Err(Error::new_spanned(header, message));
+    }
+    Ok(value)
+}
+
+/// A call `header("…")` that is the expression or in a tuple of it.
+pub(super) fn nested_header(expr: &Expr) -> Option<&ExprCall> {
+    match unparenthesized(expr) {
+        Expr::Tuple(tuple) => tuple.elems.iter().find_map(nested_header),
+        Expr::Call(call) => is_header(call).then_some(call),
+        _ => None,
+    }
+}
+
+/// `header("…")`, which no function of the user's has to be, or it could not depend on the request.
+fn is_header(call: &ExprCall) -> bool {
+    matches!(&*call.func, Expr::Path(path) if path.path.is_ident("header"))
+        && call.args.len() == 1
+        && matches!(call.args.first(), Some(Expr::Lit(ExprLit { lit: Lit::Str(_), .. })))
 }
 
 /// An option without a value.
@@ -83,7 +112,7 @@ pub(super) fn crate_path(name: &Ident, input: ParseStream<'_>) -> syn::Result<Pa
 }
 
 /// What stands inside parentheses and the invisible groups of `macro_rules!`.
-pub(super) fn unparenthesized(expr: &Expr) -> &Expr {
+pub(crate) fn unparenthesized(expr: &Expr) -> &Expr {
     match expr {
         Expr::Paren(ExprParen { expr, .. }) | Expr::Group(ExprGroup { expr, .. }) => {
             unparenthesized(expr)

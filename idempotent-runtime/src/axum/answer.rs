@@ -5,12 +5,10 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, response::Parts};
 use http_body_util::{BodyExt as _, Full};
 
-use super::{
-    call::Shape,
-    marks::{DoNotRecord, NoEffect},
-};
+use super::marks::{DoNotRecord, NoEffect};
 use crate::{
-    engine::{Answer, Verdict},
+    engine::{Answer, Call, Verdict},
+    fingerprint::Fingerprint,
     http::{
         capture::{Captured, Resumed, capture},
         headers::recorded,
@@ -84,6 +82,19 @@ fn with_trailers(body: Bytes, trailers: HeaderMap) -> Body {
     Body::new(Full::new(body).with_trailers(std::future::ready(Some(Ok(trailers)))))
 }
 
+/// What the verdict on an answer depends on.
+#[derive(Clone, Copy)]
+pub(super) struct Shape {
+    fingerprint: Fingerprint,
+    rule: RecordRule,
+}
+
+impl Shape {
+    pub(super) fn of(call: &Call) -> Self {
+        Self { fingerprint: call.fingerprint, rule: call.policy.record }
+    }
+}
+
 /// Row "outcome": reads what the handler answered, and says what it is worth.
 pub(super) async fn verdict(
     response: Response,
@@ -113,7 +124,7 @@ pub(super) async fn verdict(
         headers: recorded(&parts.headers),
         trailers: trailers.as_ref().map(recorded).unwrap_or_default(),
     };
-    let record = Record::new(shape.fingerprint, metadata, bytes.clone());
+    let record = Record::new(shape.fingerprint, metadata, kept(&bytes));
     let (is_final, no_effect) = (shape.is_final(&parts), has::<NoEffect>(&parts));
     let body = match trailers {
         Some(trailers) => with_trailers(bytes, trailers),
@@ -124,6 +135,13 @@ pub(super) async fn verdict(
         true => Verdict::Final { record, answer },
         false => Verdict::Transient { shared: Some(record), answer, no_effect },
     }
+}
+
+/// The body as it is recorded: a small one in a buffer of its own, not as a part of a larger one that
+/// would live as long.
+fn kept(bytes: &Bytes) -> Bytes {
+    const SMALL: usize = 16 * 1024;
+    if bytes.len() <= SMALL { Bytes::copy_from_slice(bytes) } else { bytes.clone() }
 }
 
 fn has<Mark: Send + Sync + 'static>(parts: &Parts) -> bool {
@@ -146,9 +164,7 @@ impl Shape {
     }
 
     fn is_final(self, parts: &Parts) -> bool {
-        !has::<DoNotRecord>(parts)
-            && !has::<NoEffect>(parts)
-            && is_final(parts.status, self.policy.record)
+        !has::<DoNotRecord>(parts) && !has::<NoEffect>(parts) && is_final(parts.status, self.rule)
     }
 }
 

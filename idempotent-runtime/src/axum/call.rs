@@ -6,7 +6,6 @@ use http::HeaderName;
 
 use super::guarded::{Guard, Kept};
 use crate::{
-    attempt::AttemptSlot,
     engine,
     fingerprint::{Content, Fingerprint, RequestDigest},
     http::{key_header::key_header, problem::Problem},
@@ -23,14 +22,7 @@ pub struct Call {
     kept: Option<Box<Kept>>,
     scope: Option<KeyEncoder>,
     fingerprint: Option<[u8; 32]>,
-    key: Option<Result<Frozen, Problem>>,
-}
-
-struct Frozen {
-    operation: Operation,
-    key: crate::key::StorageKey,
-    fingerprint: Fingerprint,
-    has_scope: bool,
+    key: Option<Result<Box<engine::Call>, Problem>>,
 }
 
 /// What is to be done with the handler's body.
@@ -38,14 +30,7 @@ pub(super) enum Step {
     /// Run it as if there were no attribute.
     Direct,
     Answer(Problem, Option<Idempotency>),
-    Guard(Idempotency, engine::Call, Shape),
-}
-
-/// What the answer of this request depends on.
-#[derive(Clone, Copy)]
-pub(super) struct Shape {
-    pub(super) fingerprint: Fingerprint,
-    pub(super) policy: Policy,
+    Guard(Idempotency, Box<engine::Call>),
 }
 
 #[allow(missing_docs, clippy::missing_docs_in_private_items)] // named after the options they freeze
@@ -90,6 +75,7 @@ impl Call {
     }
 
     #[must_use]
+    #[allow(clippy::needless_pass_by_value)] // a constant of the generated code
     pub fn key_header(mut self, name: HeaderName) -> Self {
         let Some(kept) = self.kept.take() else { return self };
         let key = key_header(&kept.headers, &name);
@@ -99,7 +85,7 @@ impl Call {
         self
     }
 
-    fn freeze<K: KeyPart + ?Sized>(&mut self, key: &K) -> Result<Frozen, Problem> {
+    fn freeze<K: KeyPart + ?Sized>(&mut self, key: &K) -> Result<Box<engine::Call>, Problem> {
         let has_scope = self.scope.is_some();
         let scope = self.scope.take();
         let kept = self.kept.as_deref().ok_or(Problem::RuntimeMissing)?;
@@ -111,7 +97,7 @@ impl Call {
             encoder.absent();
             encoder
         });
-        encoder.text(operation.as_str());
+        operation.encode(&mut encoder);
         encoder.expect_content();
         key.encode(&mut encoder);
         if !encoder.has_content() {
@@ -119,8 +105,7 @@ impl Call {
         }
         let credentials = (!has_scope).then(|| {
             settings.credentials.iter().flat_map(|name| {
-                let values = kept.headers.get_all(name).iter();
-                values.map(|value| (name.as_str(), value.as_bytes()))
+                kept.headers.get_all(name).map(|value| (name.as_str(), value.as_bytes()))
             })
         });
         let fingerprint = RequestDigest {
@@ -132,19 +117,20 @@ impl Call {
             },
             credentials,
         };
-        let fingerprint = fingerprint.fingerprint(secret);
-        Ok(Frozen { operation, key: encoder.into_storage_key(secret), fingerprint, has_scope })
+        Ok(Box::new(engine::Call {
+            operation,
+            key: encoder.into_storage_key(secret),
+            fingerprint: fingerprint.fingerprint(secret),
+            policy: Policy::of(self.spec, settings),
+            attempt: kept.attempt.clone(),
+            has_scope,
+        }))
     }
 
     pub(super) fn step(self) -> Step {
         let Some(kept) = self.kept else { return Step::Direct };
-        let Kept { runtime, attempt, .. } = *kept;
-        match (self.key, runtime) {
-            (Some(Ok(frozen)), Some(runtime)) => {
-                let policy = Policy::of(self.spec, runtime.settings());
-                let shape = Shape { fingerprint: frozen.fingerprint, policy };
-                Step::Guard(runtime, frozen.call(policy, attempt), shape)
-            }
+        match (self.key, kept.runtime) {
+            (Some(Ok(call)), Some(runtime)) => Step::Guard(runtime, call),
             (Some(Err(Problem::KeyMissing)), Some(_)) if self.spec.optional => Step::Direct,
             (Some(Err(problem)), runtime @ Some(_)) => {
                 tracing::debug!(handler = self.spec.handler, code = problem.code(), "not run");
@@ -162,13 +148,6 @@ impl Call {
     }
 }
 
-impl Frozen {
-    fn call(self, policy: Policy, attempt: AttemptSlot) -> engine::Call {
-        let Self { operation, key, fingerprint, has_scope } = self;
-        engine::Call { operation, key, fingerprint, policy, attempt, has_scope }
-    }
-}
-
 fn operation(spec: &Spec, kept: &Kept) -> Result<Operation, Problem> {
     if let Some(name) = spec.operation {
         return Ok(Operation::Named(name));
@@ -180,8 +159,8 @@ fn operation(spec: &Spec, kept: &Kept) -> Result<Operation, Problem> {
         );
         return Err(Problem::OperationMissing);
     };
-    let name = [kept.method.as_str(), " ", route.as_str()].concat();
-    Ok(Operation::Route(Arc::from(name)))
+    let (method, template) = (kept.method.clone(), Arc::from(route.as_str()));
+    Ok(Operation::Route { method, template })
 }
 
 impl fmt::Debug for Call {

@@ -9,12 +9,15 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use http::{HeaderMap, Method, Uri};
+use http::{Method, Uri};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::answer::problem_response;
 use crate::{
-    attempt::AttemptSlot, http::problem::Problem, idempotency::Idempotency, settings::defaults,
+    attempt::AttemptSlot,
+    http::{key_header::KeptHeaders, problem::Problem},
+    idempotency::Idempotency,
+    settings::defaults,
 };
 
 /// The last argument of a guarded handler. The attribute writes it; tests make one with
@@ -33,7 +36,7 @@ pub struct Guard(pub(super) Option<Box<Kept>>);
 pub(super) struct Kept {
     pub(super) method: Method,
     pub(super) uri: Uri,
-    pub(super) headers: HeaderMap,
+    pub(super) headers: KeptHeaders,
     pub(super) body: Bytes,
     pub(super) route: Option<MatchedPath>,
     pub(super) runtime: Option<Idempotency>,
@@ -89,7 +92,7 @@ async fn keep(request: Request) -> Result<(Box<Kept>, Request), Response> {
     let kept = Box::new(Kept {
         method: parts.method.clone(),
         uri,
-        headers: parts.headers.clone(),
+        headers: KeptHeaders::of(&parts.headers),
         body: body.clone(),
         route: parts.extensions.get().cloned(),
         runtime,

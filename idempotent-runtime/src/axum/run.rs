@@ -5,7 +5,7 @@ use std::future::Future;
 use axum::response::Response;
 
 use super::{
-    answer::{problem_response, response, verdict},
+    answer::{Shape, problem_response, response, verdict},
     call::{Call, Step},
     outcome::Outcome,
 };
@@ -21,13 +21,11 @@ where
         Step::Answer(problem, runtime) => {
             Outcome::answered(problem_response(problem, runtime.as_ref()))
         }
-        Step::Guard(runtime, call, shape) => {
-            let engine = runtime.engine.clone();
+        Step::Guard(runtime, call) => {
+            let (engine, shape) = (runtime.engine.clone(), Shape::of(&call));
             let work =
                 Box::pin(async move { verdict(reply(body.await), shape, &engine.settings).await });
-            let observed = runtime.engine.observe(&call);
-            let answer = observed.answered(runtime.engine.answer(call, work).await);
-            Outcome::answered(response(answer, &runtime))
+            Outcome::answered(response(runtime.engine.answer(call, work).await, &runtime))
         }
     }
 }
@@ -42,11 +40,10 @@ where
         Step::Answer(problem, runtime) => {
             Outcome::answered(problem_response(problem, runtime.as_ref()))
         }
-        Step::Guard(runtime, call, shape) => {
+        Step::Guard(runtime, call) => {
+            let shape = Shape::of(&call);
             let work = async { verdict(reply(body.await), shape, runtime.settings()).await };
-            let observed = runtime.engine.observe(&call);
-            let answer = observed.answered(runtime.engine.answer_inline(call, work).await);
-            Outcome::answered(response(answer, &runtime))
+            Outcome::answered(response(runtime.engine.answer_inline(call, work).await, &runtime))
         }
     }
 }

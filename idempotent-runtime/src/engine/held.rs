@@ -30,17 +30,13 @@ pub(super) struct Running {
 impl Running {
     /// The handler begins.
     pub(super) fn begin(&mut self, call: &Call) {
-        match &mut self.held {
-            Some(held) => {
-                self.leading.running(Some(held.watch()));
-                call.attempt.grant(Granted::new(&held.lease, held.watch()));
-                held.handler = Handler::Begun;
-            }
-            None => {
-                self.leading.running(None);
-                call.attempt.grant(Granted::unguarded(call.key));
-            }
-        }
+        let Some(held) = &mut self.held else {
+            self.leading.running(None);
+            return call.attempt.grant(Granted::unguarded(call.key));
+        };
+        self.leading.running(Some(held.watch()));
+        call.attempt.grant(Granted::new(&held.lease, held.watch()));
+        held.handler = Handler::Begun;
     }
 
     /// The handler has ended. The lease that it ran under is to be settled.

@@ -36,7 +36,7 @@ pub(super) enum Entry<'a> {
 }
 
 impl<'a> Entry<'a> {
-    fn of<A>(call: &Call, executed: &'a Executed<A>) -> Self {
+    pub(super) fn of<A>(call: &Call, executed: &'a Executed<A>) -> Self {
         let no_effect = match executed {
             Ok(Verdict::Final { record, .. }) => return Self::Complete(record),
             Ok(Verdict::Transient { no_effect, .. }) => *no_effect,
@@ -51,26 +51,19 @@ impl<'a> Entry<'a> {
 }
 
 impl Engine {
-    /// Makes an outcome true in the store, then tells everybody.
-    pub(super) async fn settle<A>(
-        self: &Arc<Self>,
+    /// Makes an outcome true in the store, if the store says so at once.
+    pub(super) async fn enter_outcome(
+        &self,
         call: &Call,
-        mut running: Running,
-        executed: Executed<A>,
-    ) -> Ended<A> {
-        if matches!(executed, Ok(Verdict::Final { .. })) {
+        running: &mut Running,
+        entry: Entry<'_>,
+    ) -> Result<(), Unsettled> {
+        if matches!(entry, Entry::Complete(_)) {
             running.leading.ended();
         }
-        if let Some(lease) = running.end() {
-            let entry = Entry::of(call, &executed);
-            let until = far(Instant::now(), call.patience(entry));
-            if let Err(error) = self.enter(call, lease, entry, until).await {
-                return Box::pin(self.unsettled(call, running, executed, error, until)).await;
-            }
-        }
-        let is_guarded = running.held.is_some();
-        running.leading.land(Landing::of(&executed, is_guarded));
-        Ended::of(executed)
+        let Some(lease) = running.end() else { return Ok(()) };
+        let until = far(Instant::now(), call.patience(entry));
+        self.enter(call, lease, entry, until).await.map_err(|error| Unsettled { error, until })
     }
 
     /// One call of the store.
@@ -90,13 +83,12 @@ impl Engine {
     }
 
     /// The store refused an outcome, or gave no answer.
-    async fn unsettled<A>(
+    pub(super) async fn unsettled<A>(
         self: &Arc<Self>,
         call: &Call,
         mut running: Running,
         executed: Executed<A>,
-        error: StoreError,
-        until: Instant,
+        Unsettled { error, until }: Unsettled,
     ) -> Ended<A> {
         let Some(held) = &mut running.held else { return Ended::of(executed) };
         let entry = Entry::of(call, &executed);
@@ -108,15 +100,11 @@ impl Engine {
         };
         let landing = Landing::of(&executed, true);
         match (truth, executed) {
-            (Truth::Ours, executed) => {
-                running.leading.land(landing);
-                Ended::of(executed)
+            (Truth::Other(theirs), Ok(Verdict::Final { .. }))
+            | (Truth::Other(theirs @ Landing::Record(_)), Ok(Verdict::Transient { .. })) => {
+                Ended::unclaimed(running.leading, theirs)
             }
-            (Truth::Other(landing), Ok(Verdict::Final { .. }))
-            | (Truth::Other(landing @ Landing::Record(_)), Ok(Verdict::Transient { .. })) => {
-                Ended::unclaimed(running.leading, landing)
-            }
-            (Truth::Other(_), executed) => {
+            (Truth::Ours | Truth::Other(_), executed) => {
                 running.leading.land(landing);
                 Ended::of(executed)
             }
@@ -143,14 +131,14 @@ impl Engine {
         // An answer that may not be the only one, or that must not pass before its tombstone, is
         // not given.
         let withhold = call.policy.on_record_failure == OnRecordFailure::Withhold;
-        let withheld = withhold || lost || record.is_tombstone();
-        if !withheld {
+        let hold_back = withhold || lost || record.is_tombstone();
+        if !hold_back {
             running.leading.publish(Landing::Record(record.clone()));
         }
-        tracing::error!(key = %call.key.short(), operation = %call.operation, withheld,
+        tracing::error!(key = %call.key.short(), operation = %call.operation, withheld = hold_back,
             "the outcome is not recorded yet; going on in the background");
         self.complete_later(call.clone(), running, record);
-        if withheld { Refusal::StoreUnavailable.into() } else { Answer::Own(answer) }
+        if hold_back { Refusal::StoreUnavailable.into() } else { Answer::Own(answer) }
     }
 
     /// Goes on completing under a renewed lease until the store says what is true, or the record
@@ -202,6 +190,20 @@ impl Engine {
             let entry = if abandon { Entry::Abandon } else { Entry::Release };
             engine.returned(&call, &lease, entry, StoreError::Timeout, until).await;
         });
+    }
+}
+
+/// What came of the first call, and how long a client is held for more.
+pub(super) struct Unsettled {
+    error: StoreError,
+    until: Instant,
+}
+
+impl Running {
+    /// Tells everybody what the store knows now.
+    pub(super) fn settled<A>(self, executed: Executed<A>) -> Ended<A> {
+        self.leading.land(Landing::of(&executed, self.held.is_some()));
+        Ended::of(executed)
     }
 }
 

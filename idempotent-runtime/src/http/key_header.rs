@@ -5,20 +5,40 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use sfv::{BareItem, Item, Parser};
 
 use super::problem::Problem;
+use crate::settings::describes_the_message;
 
 /// Longest key, in characters.
 const MAX_LEN: usize = 255;
 
+/// The headers of a request that may be its key or its credentials. A whole header map is dear to
+/// clone, and most of what stands in one is neither.
+#[derive(Debug)]
+pub(crate) struct KeptHeaders(Vec<(HeaderName, HeaderValue)>);
+
+impl KeptHeaders {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let kept = headers
+            .iter()
+            .filter(|(name, _)| !describes_the_message(name))
+            .map(|(name, value)| (name.clone(), value.clone()));
+        Self(kept.collect())
+    }
+
+    pub(crate) fn get_all(&self, name: &HeaderName) -> impl Iterator<Item = &HeaderValue> {
+        self.0.iter().filter(move |(kept, _)| kept == name).map(|(_, value)| value)
+    }
+}
+
 /// The key in `headers`, without its quotes.
 pub(crate) fn key_header<'a>(
-    headers: &'a HeaderMap,
+    headers: &'a KeptHeaders,
     name: &HeaderName,
 ) -> Result<Cow<'a, str>, Problem> {
-    let mut values = headers.get_all(name).iter();
+    let mut values = headers.get_all(name);
     let value = values.next().ok_or(Problem::KeyMissing)?.as_bytes();
     if values.next().is_some() {
         return Err(Problem::KeyInvalid("the header stands more than once"));
@@ -64,7 +84,7 @@ mod tests {
         for value in values {
             headers.append(NAME, HeaderValue::from_bytes(value).unwrap());
         }
-        key_header(&headers, &NAME).map(Cow::into_owned)
+        key_header(&KeptHeaders::of(&headers), &NAME).map(Cow::into_owned)
     }
 
     /// CASES 39: quotes, escapes, commas, percent signs and outer spaces in keys that are taken.

@@ -26,14 +26,13 @@ use self::{
     clock::{Clock, Moment, Tokens},
     hash::Seeded,
     held::Held,
-    records::{Outcome, Records},
+    records::{Evicting, Outcome},
     shard::Shard,
 };
 use super::{AcquireRequest, Acquired, KeyState, Store, StoreError};
-use crate::{key::StorageKey, lease::Lease, record::Record};
+use crate::{key::StorageKey, lease::Lease, record::Record, settings::defaults};
 
 const SHARDS: usize = 128;
-const DEFAULT_BUDGET: usize = 256 * 1024 * 1024;
 /// How many expired keys one `acquire` clears away when it meets a full store.
 const RECLAIM: usize = 4096;
 /// How often that may happen, so that a flood against a full store is not a walk through it each.
@@ -90,7 +89,8 @@ pub struct MemoryStore(Arc<Inner>);
 struct Inner {
     shards: Box<[Mutex<Shard>]>,
     hasher: Seeded,
-    records: Records,
+    /// Where [`OnFull::Evict`] keeps its records.
+    evicting: Option<Arc<Evicting>>,
     /// Of leases and remembered keys; of records too, unless these may be evicted.
     ledger: Arc<Ledger>,
     budget: usize,
@@ -154,7 +154,7 @@ impl MemoryStore {
 
     /// Configures a store.
     pub fn builder() -> MemoryStoreBuilder {
-        MemoryStoreBuilder { budget: DEFAULT_BUDGET, on_full: OnFull::default() }
+        MemoryStoreBuilder { budget: defaults::MEMORY_BUDGET, on_full: OnFull::default() }
     }
 
     /// Counts what the store holds. Walks through all leases and remembered keys: for metrics every
@@ -162,14 +162,15 @@ impl MemoryStore {
     pub fn usage(&self) -> MemoryUsage {
         let inner = &self.0;
         let now = inner.clock.now();
-        let (evictable_bytes, evictable) = inner.records.evictable();
+        let evicting = inner.evicting.as_ref();
+        let (evictable_bytes, evictable) = evicting.map_or((0, 0), |evicting| evicting.usage());
         let mut usage = MemoryUsage {
             bytes: inner.ledger.spent() + evictable_bytes,
             budget: inner.budget,
             leased: 0,
             remembered: 0,
             completed: evictable,
-            evicted: inner.records.evicted(),
+            evicted: evicting.map_or(0, |evicting| evicting.evicted()),
         };
         for shard in inner.all_shards() {
             let (leased, remembered, completed) = shard.count(now);
@@ -211,20 +212,19 @@ impl MemoryStoreBuilder {
     pub fn build(self) -> MemoryStore {
         let (clock, hasher) = (Clock::new(), Seeded::random());
         let budget = self.budget;
-        let (limit, records) = match self.on_full {
-            OnFull::Refuse => (budget, Records::unbounded(clock, hasher)),
+        let (limit, evicting) = match self.on_full {
+            OnFull::Refuse => (budget, None),
             OnFull::Evict => {
                 let keys = budget / 4;
-                (keys, Records::evicting(clock, hasher, budget - keys))
+                (keys, Some(Evicting::new(clock, hasher, budget - keys)))
             }
         };
         let ledger = Ledger::new(limit);
+        let shard = |_| Mutex::new(Shard::new(hasher, Arc::clone(&ledger), evicting.as_ref()));
         MemoryStore(Arc::new(Inner {
-            shards: (0..SHARDS)
-                .map(|_| Mutex::new(Shard::new(hasher, Arc::clone(&ledger))))
-                .collect(),
+            shards: (0..SHARDS).map(shard).collect(),
             hasher,
-            records,
+            evicting,
             ledger,
             budget,
             tokens: Tokens::default(),
@@ -236,8 +236,7 @@ impl MemoryStoreBuilder {
 
 impl Inner {
     fn shard(&self, key: &StorageKey) -> MutexGuard<'_, Shard> {
-        // Bits that the tables do not use: hashbrown takes the lowest and the topmost, moka the
-        // topmost.
+        // Bits that the tables do not use: they take the lowest and the topmost.
         let middle = (self.hasher.hash_one(key) >> 32) & 0xffff;
         lock(&self.shards[usize::try_from(middle).unwrap_or_default() % SHARDS])
     }
@@ -273,22 +272,24 @@ impl Inner {
         let mut removed = 0;
         for mut shard in self.all_shards() {
             removed += shard.purge_held(now, limit - removed);
-            removed += shard.purge_records(&self.records, now, limit - removed);
+            removed += shard.purge_records(now, limit - removed);
             if removed == limit {
                 break;
             }
         }
-        self.records.run_pending_tasks();
+        if let Some(evicting) = &self.evicting {
+            evicting.run_pending_tasks();
+        }
         removed
     }
 
     fn acquire(&self, request: &AcquireRequest<'_>, now: Moment) -> Result<Acquired, StoreError> {
         let mut shard = self.shard(request.key);
-        shard.tidy(&self.records, now);
+        shard.tidy(now);
         if let Some(answer) = shard.acquire(request, &self.tokens, now) {
             return answer;
         }
-        if let Some(outcome) = self.records.get(request.key) {
+        if let Some(outcome) = shard.outcome(request.key) {
             if !outcome.expires_at.has_come(now) {
                 if outcome.record.fingerprint() != request.fingerprint {
                     return Ok(Acquired::FingerprintMismatch);
@@ -296,7 +297,7 @@ impl Inner {
                 let expires_in = outcome.expires_at.remaining(now);
                 return Ok(Acquired::Completed { record: outcome.record, expires_in });
             }
-            self.records.remove(request.key);
+            shard.remove_expired(request.key);
         }
         let charge = Charge::reserve(&self.ledger, KEY_COST)?;
         let held = Held::new(request, self.tokens.next(), charge, now);
@@ -306,7 +307,7 @@ impl Inner {
     }
 }
 
-/// A panic under the lock is one of the allocator or of moka; the map itself is whole.
+/// A panic under the lock is one of the allocator or of moka; the maps themselves are whole.
 fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
     shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -326,7 +327,7 @@ impl Store for MemoryStore {
         let mut shard = self.0.shard(&lease.key);
         shard.owned(lease, now)?;
         let outcome = Outcome { record, expires_at: now.after(ttl) };
-        shard.complete(lease.key, outcome, &self.0.records);
+        shard.complete(lease.key, outcome);
         Ok(())
     }
 
@@ -359,7 +360,7 @@ impl Store for MemoryStore {
         if let Some(held) = shard.held(key, now) {
             return Ok(held.state(now));
         }
-        Ok(self.0.records.alive(key, now).map_or(KeyState::Absent, |outcome| {
+        Ok(shard.alive(key, now).map_or(KeyState::Absent, |outcome| {
             let expires_in = outcome.expires_at.remaining(now);
             KeyState::Completed { record: outcome.record, expires_in }
         }))
@@ -371,7 +372,7 @@ impl Store for MemoryStore {
         if !force && shard.held(key, now).is_some_and(|held| held.is_live(now)) {
             return Err(StoreError::StillLeased);
         }
-        Ok(shard.forget(key, &self.0.records, now))
+        Ok(shard.forget(key, now))
     }
 
     async fn purge_expired(&self, limit: usize) -> Result<usize, StoreError> {
@@ -379,7 +380,8 @@ impl Store for MemoryStore {
     }
 
     fn recall(&self, key: &StorageKey) -> Option<Record> {
-        self.0.records.alive(key, self.0.clock.now()).map(|outcome| outcome.record)
+        let now = self.0.clock.now();
+        self.0.shard(key).alive(key, now).map(|outcome| outcome.record)
     }
 
     fn kind(&self) -> &'static str {

@@ -1,9 +1,10 @@
-//! Completed records, in moka.
+//! Completed records: kept in their shard, or under [`OnFull::Evict`](super::OnFull) in moka.
 //!
-//! Our own clock decides what is alive, and shards clear away what is not. In the default mode moka
-//! has no capacity, so it can neither refuse nor evict; its expiry is a backstop.
+//! moka is what evicts well. Where nothing may be evicted it has nothing to decide, and its
+//! bookkeeping would cost more than the rest of a guarded request; see `ARCHITECTURE.md`.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -24,6 +25,9 @@ use crate::{key::StorageKey, record::Record};
 /// and what is alive must not vanish.
 const GRACE: Duration = Duration::from_mins(1);
 
+/// Below this many entries a table is not worth shrinking.
+const SMALL: usize = 64;
+
 /// A record and when it ends.
 #[derive(Clone, Debug)]
 pub(super) struct Outcome {
@@ -31,20 +35,75 @@ pub(super) struct Outcome {
     pub(super) expires_at: Moment,
 }
 
+/// The records of one shard. Reached under its lock only.
 #[derive(Debug)]
-pub(super) struct Records {
-    cache: Cache<StorageKey, Outcome, Seeded>,
-    evictions: Option<Arc<Evictions>>,
+pub(super) enum Records {
+    /// Charged to the ledger; nothing alive ever goes.
+    Kept(HashMap<StorageKey, Outcome, Seeded>),
+    /// Bounded by moka, which all shards share.
+    Evictable(Arc<Evicting>),
 }
 
 impl Records {
-    pub(super) fn unbounded(clock: Clock, hasher: Seeded) -> Self {
-        let cache = Cache::builder().expire_after(Lifetime(clock)).build_with_hasher(hasher);
-        Self { cache, evictions: None }
+    pub(super) fn new(hasher: Seeded, evicting: Option<&Arc<Evicting>>) -> Self {
+        match evicting {
+            None => Self::Kept(HashMap::with_hasher(hasher)),
+            Some(evicting) => Self::Evictable(Arc::clone(evicting)),
+        }
     }
 
+    /// The outcome of a key, alive or not.
+    pub(super) fn get(&self, key: &StorageKey) -> Option<Outcome> {
+        match self {
+            Self::Kept(records) => records.get(key).cloned(),
+            Self::Evictable(evicting) => evicting.get(key),
+        }
+    }
+
+    /// The outcome of a key that is alive by our clock.
+    pub(super) fn alive(&self, key: &StorageKey, now: Moment) -> Option<Outcome> {
+        self.get(key).filter(|outcome| !outcome.expires_at.has_come(now))
+    }
+
+    pub(super) fn insert(&mut self, key: StorageKey, outcome: Outcome) {
+        match self {
+            Self::Kept(records) => drop(records.insert(key, outcome)),
+            Self::Evictable(evicting) => evicting.cache.insert(key, outcome),
+        }
+    }
+
+    pub(super) fn remove(&mut self, key: &StorageKey) -> Option<Outcome> {
+        match self {
+            Self::Kept(records) => records.remove(key),
+            Self::Evictable(evicting) => evicting.cache.remove(key),
+        }
+    }
+
+    /// Whether moka bounds the records, rather than the ledger.
+    pub(super) fn is_evicting(&self) -> bool {
+        matches!(self, Self::Evictable(_))
+    }
+
+    /// Gives memory back when most of it is not used any more.
+    pub(super) fn shrink(&mut self) {
+        if let Self::Kept(records) = self
+            && records.capacity() > SMALL.max(4 * records.len())
+        {
+            records.shrink_to(2 * records.len());
+        }
+    }
+}
+
+/// Records that moka may evict.
+#[derive(Debug)]
+pub(super) struct Evicting {
+    cache: Cache<StorageKey, Outcome, Seeded>,
+    evictions: Arc<Evictions>,
+}
+
+impl Evicting {
     /// Evicts the least recently used beyond `limit` bytes.
-    pub(super) fn evicting(clock: Clock, hasher: Seeded, limit: usize) -> Self {
+    pub(super) fn new(clock: Clock, hasher: Seeded, limit: usize) -> Arc<Self> {
         let evictions = Arc::<Evictions>::default();
         let counted = Arc::clone(&evictions);
         let cache = Cache::builder()
@@ -61,37 +120,18 @@ impl Records {
                 }
             })
             .build_with_hasher(hasher);
-        Self { cache, evictions: Some(evictions) }
+        Arc::new(Self { cache, evictions })
     }
 
-    /// The outcome of a key, alive or not.
-    pub(super) fn get(&self, key: &StorageKey) -> Option<Outcome> {
+    fn get(&self, key: &StorageKey) -> Option<Outcome> {
         // Most look-ups are of new keys, and a `get` that finds nothing is queued for housekeeping:
         // asking first costs a hit 100 ns and saves a miss 200.
         if self.cache.contains_key(key) { self.cache.get(key) } else { None }
     }
 
-    /// The outcome of a key that is alive by our clock.
-    pub(super) fn alive(&self, key: &StorageKey, now: Moment) -> Option<Outcome> {
-        self.get(key).filter(|outcome| !outcome.expires_at.has_come(now))
-    }
-
-    pub(super) fn insert(&self, key: StorageKey, outcome: Outcome) {
-        self.cache.insert(key, outcome);
-    }
-
-    pub(super) fn remove(&self, key: &StorageKey) -> Option<Outcome> {
-        self.cache.remove(key)
-    }
-
-    /// Whether moka bounds the records, rather than the ledger.
-    pub(super) fn is_evicting(&self) -> bool {
-        self.evictions.is_some()
-    }
-
     /// How many were evicted while they were alive.
     pub(super) fn evicted(&self) -> u64 {
-        self.evictions.as_ref().map_or(0, |evictions| evictions.count.load(Ordering::Relaxed))
+        self.evictions.count.load(Ordering::Relaxed)
     }
 
     /// Lets moka do what it put off.
@@ -99,11 +139,8 @@ impl Records {
         self.cache.run_pending_tasks();
     }
 
-    /// Bytes and number of the records that moka bounds.
-    pub(super) fn evictable(&self) -> (usize, usize) {
-        if !self.is_evicting() {
-            return (0, 0);
-        }
+    /// Bytes and number of the records.
+    pub(super) fn usage(&self) -> (usize, usize) {
         self.run_pending_tasks();
         let count = |count| usize::try_from(count).unwrap_or(usize::MAX);
         (count(self.cache.weighted_size()), count(self.cache.entry_count()))

@@ -11,7 +11,7 @@ use super::{
     clock::{Moment, Tokens},
     hash::Seeded,
     held::Held,
-    records::{Outcome, Records},
+    records::{Evicting, Outcome, Records},
 };
 use crate::{
     key::StorageKey,
@@ -27,10 +27,11 @@ const SMALL: usize = 64;
 #[derive(Debug)]
 pub(super) struct Shard {
     held: HashMap<StorageKey, Held, Seeded>,
+    records: Records,
     /// When `held` has grown to this, its forgotten keys are swept out.
     sweep_at: usize,
     /// One for each record that the ledger is charged for, and the only place where that charge is
-    /// given back: what moka drops when, is of no account.
+    /// given back.
     deadlines: BinaryHeap<Reverse<Deadline>>,
     ledger: Arc<Ledger>,
 }
@@ -43,13 +44,33 @@ struct Deadline {
 }
 
 impl Shard {
-    pub(super) fn new(hasher: Seeded, ledger: Arc<Ledger>) -> Self {
+    pub(super) fn new(
+        hasher: Seeded,
+        ledger: Arc<Ledger>,
+        evicting: Option<&Arc<Evicting>>,
+    ) -> Self {
         Self {
             held: HashMap::with_hasher(hasher),
+            records: Records::new(hasher, evicting),
             sweep_at: SMALL,
             deadlines: BinaryHeap::new(),
             ledger,
         }
+    }
+
+    /// The outcome of a key, alive or not.
+    pub(super) fn outcome(&self, key: &StorageKey) -> Option<Outcome> {
+        self.records.get(key)
+    }
+
+    /// The outcome of a key that is alive.
+    pub(super) fn alive(&self, key: &StorageKey, now: Moment) -> Option<Outcome> {
+        self.records.alive(key, now)
+    }
+
+    /// An outcome that has expired makes room for a lease.
+    pub(super) fn remove_expired(&mut self, key: &StorageKey) {
+        self.records.remove(key);
     }
 
     /// What is known of a key that has no outcome.
@@ -86,12 +107,12 @@ impl Shard {
     }
 
     /// Moves a key that is [owned](Self::owned) from its lease to its outcome.
-    pub(super) fn complete(&mut self, key: StorageKey, outcome: Outcome, records: &Records) {
+    pub(super) fn complete(&mut self, key: StorageKey, outcome: Outcome) {
         let (at, cost) = (outcome.expires_at, record_cost(&outcome.record));
         // Before the lease goes, so that a panic in between leaves the key with both, not neither.
-        records.insert(key, outcome);
+        self.records.insert(key, outcome);
         if let Some(held) = self.held.remove(&key)
-            && !records.is_evicting()
+            && !self.records.is_evicting()
         {
             held.charge.settle(cost);
             self.deadlines.push(Reverse(Deadline { at, key, charged: cost }));
@@ -99,9 +120,9 @@ impl Shard {
     }
 
     /// Answers whether anything was known of the key.
-    pub(super) fn forget(&mut self, key: &StorageKey, records: &Records, now: Moment) -> bool {
+    pub(super) fn forget(&mut self, key: &StorageKey, now: Moment) -> bool {
         let held = self.held.remove(key).is_some_and(|held| !held.is_forgotten(now));
-        let Some(outcome) = records.remove(key) else { return held };
+        let Some(outcome) = self.records.remove(key) else { return held };
         // A walk through the shard, which is what a person's call may cost.
         self.deadlines.retain(|Reverse(deadline)| {
             let found = deadline.key == *key;
@@ -114,8 +135,9 @@ impl Shard {
     }
 
     /// Keeps the shard in proportion to what is alive in it, at a constant cost in the average.
-    pub(super) fn tidy(&mut self, records: &Records, now: Moment) {
-        self.purge_records(records, now, TIDY);
+    pub(super) fn tidy(&mut self, now: Moment) {
+        self.purge_records(now, TIDY);
+        self.records.shrink();
         if self.deadlines.capacity() > SMALL.max(4 * self.deadlines.len()) {
             self.deadlines.shrink_to(2 * self.deadlines.len());
         }
@@ -132,7 +154,7 @@ impl Shard {
     }
 
     /// Removes at most `limit` expired records.
-    pub(super) fn purge_records(&mut self, records: &Records, now: Moment, limit: usize) -> usize {
+    pub(super) fn purge_records(&mut self, now: Moment, limit: usize) -> usize {
         let mut removed = 0;
         while removed < limit
             && let Some(next) = self.deadlines.peek_mut()
@@ -140,8 +162,8 @@ impl Shard {
         {
             let Reverse(Deadline { key, charged, .. }) = PeekMut::pop(next);
             // The key may have been completed again since.
-            if records.alive(&key, now).is_none() {
-                records.remove(&key);
+            if self.records.alive(&key, now).is_none() {
+                self.records.remove(&key);
             }
             self.ledger.give_back(charged);
             removed += 1;

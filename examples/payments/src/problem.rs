@@ -1,0 +1,82 @@
+//! Answers of this API that say what was wrong: `application/problem+json` of RFC 9457, like those
+//! of the guard.
+
+use axum::{
+    Json,
+    extract::rejection::JsonRejection,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use idempotent_runtime::DoNotRecord;
+use serde::Serialize;
+
+use crate::ledger::RefundError;
+
+/// Why a request was not carried out.
+#[derive(Debug)]
+pub(crate) struct Problem {
+    status: StatusCode,
+    detail: String,
+    recorded: bool,
+}
+
+impl Problem {
+    /// By its status a 4xx is final: recorded, and replayed to every retry. That is right where the
+    /// same request can never succeed, and keeps a client from getting two different answers.
+    pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self { status, detail: detail.into(), recorded: true }
+    }
+
+    pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, detail)
+    }
+
+    pub(crate) fn unknown_payment() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "there is no payment with this id")
+    }
+}
+
+impl From<JsonRejection> for Problem {
+    fn from(rejection: JsonRejection) -> Self {
+        match rejection {
+            // The content type is not part of the fingerprint: a retry that corrects it is the same
+            // request, and has to run instead of being told the old answer.
+            JsonRejection::MissingJsonContentType(_) => Self {
+                recorded: false,
+                ..Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, rejection.body_text())
+            },
+            _ => Self::bad_request(rejection.body_text()),
+        }
+    }
+}
+
+impl From<RefundError> for Problem {
+    fn from(error: RefundError) -> Self {
+        match error {
+            RefundError::UnknownPayment => Self::unknown_payment(),
+            RefundError::TooMuch { .. } => Self::bad_request(error.to_string()),
+        }
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let body = Json(Members {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or("Unknown status"),
+            status: self.status.as_u16(),
+            detail: self.detail,
+        });
+        let answer = (self.status, [(header::CONTENT_TYPE, "application/problem+json")], body);
+        if self.recorded { answer.into_response() } else { (DoNotRecord, answer).into_response() }
+    }
+}
+
+/// `about:blank` says that the title is that of the status.
+#[derive(Serialize)]
+struct Members {
+    r#type: &'static str,
+    title: &'static str,
+    status: u16,
+    detail: String,
+}

@@ -1,0 +1,166 @@
+//! Every route, and what it says to what it cannot take.
+
+use http::StatusCode;
+use serde_json::json;
+
+use crate::server::Server;
+
+#[tokio::test]
+async fn health_is_ok() {
+    let server = Server::start().await;
+    let answer = server.get("/health").answer().await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.json(), json!({ "status": "ok" }));
+}
+
+#[tokio::test]
+async fn a_payment_is_made_and_shown() {
+    let server = Server::start().await;
+    let paid = server.pay("a").answer().await;
+    let expected =
+        json!({ "id": 1, "amount": 1000, "currency": "USD", "refunded": 0, "attempt": 1 });
+    assert_eq!(paid.status, StatusCode::CREATED);
+    assert_eq!(paid.json(), expected);
+    assert_eq!(paid.header("content-type"), Some("application/json"));
+
+    let shown = server.get(paid.header("location").unwrap()).answer().await;
+    assert_eq!(shown.status, StatusCode::OK);
+    assert_eq!(shown.json(), expected);
+}
+
+#[tokio::test]
+async fn payments_are_listed_newest_first_and_at_most_100() {
+    let server = Server::start().await;
+    assert_eq!(server.get("/payments").answer().await.json(), json!({"count": 0, "payments": []}));
+    for key in 1..=101 {
+        server.pay(&key.to_string()).answer().await.assert_paid(1);
+    }
+    let page = server.get("/payments").answer().await.json();
+    assert_eq!(page["count"], 101);
+    let shown = page["payments"].as_array().unwrap();
+    let ids = shown.iter().map(|payment| payment["id"].as_u64().unwrap());
+    assert!(ids.eq((2..=101).rev()));
+}
+
+#[tokio::test]
+async fn what_is_not_a_payment_is_a_problem() {
+    let server = Server::start().await;
+    let bodies = [
+        (r#"{"amount": 0, "currency": "USD"}"#, "positive"),
+        (r#"{"amount": -1, "currency": "USD"}"#, "positive"),
+        (r#"{"amount": 10.5, "currency": "USD"}"#, "amount"),
+        (r#"{"amount": "1000", "currency": "USD"}"#, "amount"),
+        (r#"{"amount": 9223372036854775808, "currency": "USD"}"#, "amount"),
+        (r#"{"amount": 1000, "currency": "usd"}"#, "three capital letters"),
+        (r#"{"amount": 1000, "currency": "USDT"}"#, "three capital letters"),
+        (r#"{"amount": 1000, "currency": "ÄÖ"}"#, "three capital letters"),
+        (r#"{"amount": 1000, "currency": 840}"#, "currency"),
+        (r#"{"amount": 1000}"#, "currency"),
+        (r#"{"currency": "USD"}"#, "amount"),
+        (r#"{"amount": 1000, "currency": "USD""#, "JSON"),
+        ("[]", "JSON"),
+        ("null", "JSON"),
+        ("", "JSON"),
+    ];
+    for (at, (body, says)) in bodies.into_iter().enumerate() {
+        let call = server.post("/payments").key(&at.to_string()).json(body);
+        let detail = call.answer().await.problem(400);
+        assert!(detail.contains(says), "{body}: {detail}");
+    }
+    assert_eq!(server.count().await, 0);
+}
+
+/// CASES 22: a validation failure leaves no claim. The handler's 400 is its answer, and the key is
+/// then that request's.
+#[tokio::test]
+async fn a_problem_of_the_handler_is_replayed() {
+    let server = Server::start().await;
+    let wrong =
+        || server.post("/payments").key("a").json(r#"{"amount": 0, "currency": "USD"}"#).answer();
+    let (first, second) = (wrong().await, wrong().await);
+    assert_eq!(first.problem(400), second.problem(400));
+    assert!(!first.is_replay() && second.is_replay());
+    server.pay("a").answer().await.problem(422);
+    server.pay("b").answer().await.assert_paid(1);
+}
+
+#[tokio::test]
+async fn a_wrong_content_type_can_be_corrected_under_the_same_key() {
+    let server = Server::start().await;
+    let body = r#"{"amount": 1000, "currency": "USD"}"#;
+    server.post("/payments").key("a").body(body).answer().await.problem(415);
+    server.pay("a").answer().await.assert_paid(2);
+}
+
+#[tokio::test]
+async fn a_key_is_required_must_be_valid_and_belongs_to_one_request() {
+    let server = Server::start().await;
+    let body = r#"{"amount": 1000, "currency": "USD"}"#;
+    let code = |answer: crate::client::Answer, status| {
+        answer.problem(status);
+        answer.json()["code"].as_str().unwrap().to_owned()
+    };
+    let unkeyed = server.post("/payments").json(body);
+    assert_eq!(code(unkeyed.clone().answer().await, 400), "key_missing");
+    assert_eq!(code(unkeyed.clone().key("a b").answer().await, 400), "key_invalid");
+    assert_eq!(code(unkeyed.clone().key("a").key("b").answer().await, 400), "key_invalid");
+    assert_eq!(code(unkeyed.clone().key(&"k".repeat(256)).answer().await, 400), "key_invalid");
+    assert_eq!(server.count().await, 0);
+
+    server.pay("a").answer().await.assert_paid(1);
+    let other = server.post("/payments").key("a").json(r#"{"amount": 1, "currency": "USD"}"#);
+    assert_eq!(code(other.answer().await, 422), "key_reused");
+    assert_eq!(server.count().await, 1);
+}
+
+#[tokio::test]
+async fn a_refund_gives_back_at_most_what_was_paid() {
+    let server = Server::start().await;
+    server.pay("a").answer().await.assert_paid(1);
+    let refund = |key, amount| {
+        let body = json!({ "amount": amount }).to_string();
+        server.post("/payments/1/refund").key(key).json(&body).answer()
+    };
+
+    let first = refund("b", 400).await;
+    assert_eq!(first.status, StatusCode::CREATED);
+    assert_eq!(first.json()["refunded"], 400);
+    let again = refund("b", 400).await;
+    assert!(again.is_replay());
+    assert_eq!(again.body, first.body);
+
+    assert!(refund("c", 601).await.problem(400).contains("600"));
+    assert_eq!(refund("d", 600).await.json()["refunded"], 1000);
+    refund("e", 1).await.problem(400);
+    refund("f", 0).await.problem(400);
+    refund("g", -1).await.problem(400);
+    assert_eq!(server.get("/payments/1").answer().await.json()["refunded"], 1000);
+}
+
+/// CASES 19: the same key for another resource is another request.
+#[tokio::test]
+async fn a_refund_is_not_replayed_for_another_payment() {
+    let server = Server::start().await;
+    server.pay("a").answer().await.assert_paid(1);
+    server.pay("b").answer().await.assert_paid(1);
+    let refund = |id: u32| {
+        let path = format!("/payments/{id}/refund");
+        server.post(&path).key("c").json(r#"{"amount": 400}"#).answer()
+    };
+    assert_eq!(refund(1).await.status, StatusCode::CREATED);
+    refund(2).await.problem(422);
+    assert_eq!(server.get("/payments/2").answer().await.json()["refunded"], 0);
+}
+
+#[tokio::test]
+async fn unknown_payments_routes_and_methods_are_problems() {
+    let server = Server::start().await;
+    for id in ["0", "1", "-1", "x", "18446744073709551615", "18446744073709551616", "%FF"] {
+        server.get(&format!("/payments/{id}")).answer().await.problem(404);
+        let refund = server.post(&format!("/payments/{id}/refund")).key(&format!("refund-{id}"));
+        refund.json(r#"{"amount": 1}"#).answer().await.problem(404);
+    }
+    server.get("/").answer().await.problem(404);
+    server.get("/payments/1/refund").answer().await.problem(405);
+    server.post("/health").answer().await.problem(405);
+}

@@ -1,0 +1,13 @@
+use axum::Json;
+use idempotent_runtime::idempotent;
+
+#[idempotent(
+    key = header("Idempotency-Key"),
+    optional,
+    key = amount,
+)]
+async fn create(Json(amount): Json<u64>) -> Json<u64> {
+    Json(amount)
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+use axum::Json;
+use idempotent_runtime::idempotent;
+
+#[idempotent(key = , ttl = "24h")]
+async fn create(Json(amount): Json<u64>) -> Json<u64> {
+    Json(amount)
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+use axum::Json;
+use idempotent_runtime::idempotent;
+
+#[idempotent(key = header("Idempotency-Key"))]
+async fn create(Json(amount): Json<u64>) -> String {
+    amount
+}
+
+fn main() {}

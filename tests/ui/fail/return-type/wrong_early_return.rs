@@ -1,0 +1,12 @@
+use axum::Json;
+use idempotent_runtime::idempotent;
+
+#[idempotent(key = header("Idempotency-Key"))]
+async fn create(Json(amount): Json<u64>) -> String {
+    if amount == 0 {
+        return "nothing";
+    }
+    amount.to_string()
+}
+
+fn main() {}
