@@ -27,7 +27,7 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use self::{execute::execute, held::Running, settle::Entry};
+use self::execute::execute;
 use crate::{
     attempt::AttemptSlot,
     fingerprint::Fingerprint,
@@ -165,21 +165,13 @@ impl Engine {
         let _requester = Requester(Arc::clone(leading.flight()));
         let engine = Arc::clone(self);
         let task = async move {
-            let (held, permit) = match engine.claim(&call, &leading, deadline).await {
-                Ok(won) => won,
-                Err(landing) => {
-                    let ended = Ended::unclaimed(leading, landing);
-                    engine.observe(&call, ended.outcome());
-                    return ended;
+            let ended = match engine.claim(&call, leading, deadline).await {
+                Err(landing) => Ended::landed(landing),
+                Ok(mut running) => {
+                    running.begin(&call);
+                    let executed = execute(work).await;
+                    engine.settle(&call, running, executed).await
                 }
-            };
-            let mut running = Running { leading, held, permit };
-            running.begin(&call);
-            let executed = execute(work).await;
-            let entry = Entry::of(&call, &executed);
-            let ended = match engine.enter_outcome(&call, &mut running, entry).await {
-                Ok(()) => running.settled(executed),
-                Err(error) => Box::pin(engine.unsettled(&call, running, executed, error)).await,
             };
             engine.observe(&call, ended.outcome());
             ended
@@ -205,15 +197,11 @@ impl Engine {
         let _requester = Requester(Arc::clone(leading.flight()));
         let _running = self.tasks.token();
         let (engine, claiming) = (Arc::clone(self), call.clone());
-        let claim = async move {
-            match engine.claim(&claiming, &leading, deadline).await {
-                Ok((held, permit)) => Ok(Running { leading, held, permit }),
-                Err(landing) => Err(Ended::unclaimed(leading, landing)),
-            }
-        };
+        let claim = async move { engine.claim(&claiming, leading, deadline).await };
         let mut running = match joined(self.spawn(claim)).await {
             Ok(Ok(running)) => running,
-            Ok(Err(ended)) => {
+            Ok(Err(landing)) => {
+                let ended = Ended::landed(landing);
                 self.observe(&call, ended.outcome());
                 return ended.answer();
             }
@@ -223,11 +211,7 @@ impl Engine {
         let executed = execute(pin!(work)).await;
         let engine = Arc::clone(self);
         let settle = async move {
-            let entry = Entry::of(&call, &executed);
-            let ended = match engine.enter_outcome(&call, &mut running, entry).await {
-                Ok(()) => running.settled(executed),
-                Err(error) => engine.unsettled(&call, running, executed, error).await,
-            };
+            let ended = engine.settle(&call, running, executed).await;
             engine.observe(&call, ended.outcome());
             ended
         };
@@ -270,12 +254,11 @@ impl Engine {
 
     /// Bounds one call of the store. No answer in time means *unknown*, never *no*.
     pub(crate) async fn bounded<T>(&self, mut call: StoreCall<'_, T>) -> Result<T, StoreError> {
-        match at_once(&mut call).await {
-            Some(answer) => answer,
-            None => Box::pin(timeout(self.settings.store_timeout, call))
-                .await
-                .unwrap_or(Err(StoreError::Timeout)),
+        if let Some(answer) = at_once(&mut call).await {
+            return answer;
         }
+        let bounded = Box::pin(timeout(self.settings.store_timeout, call));
+        bounded.await.unwrap_or(Err(StoreError::Timeout))
     }
 
     /// Bounds one call of the store by a deadline too.
@@ -284,13 +267,11 @@ impl Engine {
         until: Instant,
         mut call: StoreCall<'_, T>,
     ) -> Result<T, StoreError> {
-        match at_once(&mut call).await {
-            Some(answer) => answer,
-            None => {
-                let limit = until.min(far(Instant::now(), self.settings.store_timeout));
-                Box::pin(timeout_at(limit, call)).await.unwrap_or(Err(StoreError::Timeout))
-            }
+        if let Some(answer) = at_once(&mut call).await {
+            return answer;
         }
+        let limit = until.min(far(Instant::now(), self.settings.store_timeout));
+        Box::pin(timeout_at(limit, call)).await.unwrap_or(Err(StoreError::Timeout))
     }
 
     /// Lets no new operation begin, and waits for the running ones and for what is still being
@@ -310,9 +291,7 @@ impl Engine {
 }
 
 impl<A> Ended<A> {
-    /// Nothing was won; those who wait are told too.
-    fn unclaimed(leading: Leading, landing: Landing) -> Self {
-        leading.land(landing.clone());
+    fn landed(landing: Landing) -> Self {
         // A claim ends without an answer only when its own request is gone or out of patience.
         Self::Answer(Answer::landed(landing).unwrap_or(Answer::Refused(Refusal::InProgress)))
     }

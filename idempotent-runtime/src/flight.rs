@@ -109,7 +109,7 @@ impl Flights {
                         None
                     }
                 };
-                Joined::Leader(Leading { flights: Arc::clone(self), flight, key, superseded })
+                Joined::Leader(Leading { flights: Arc::clone(self), flight, superseded })
             }
         }
     }
@@ -119,8 +119,8 @@ impl Flights {
     }
 
     /// Takes a flight away, and puts back the one that it superseded if that still runs.
-    fn remove(&self, key: &FlightKey, flight: &Arc<Flight>, superseded: Option<Arc<Flight>>) {
-        if let Entry::Occupied(mut entry) = lock(self.shard(key)).entry(*key)
+    fn remove(&self, flight: &Arc<Flight>, superseded: Option<Arc<Flight>>) {
+        if let Entry::Occupied(mut entry) = lock(self.shard(&flight.key)).entry(flight.key)
             && Arc::ptr_eq(entry.get(), flight)
         {
             match superseded.filter(|older| !older.has_landed()) {
@@ -210,7 +210,6 @@ impl Flight {
 pub(crate) struct Leading {
     flights: Arc<Flights>,
     flight: Arc<Flight>,
-    key: FlightKey,
     /// The flight that lost its lease, for which this one was begun.
     superseded: Option<Arc<Flight>>,
 }
@@ -279,7 +278,7 @@ impl Drop for Leading {
         if vanished {
             *lock(&self.flight.phase) = Phase::Landed(Landing::Vanished);
         }
-        self.flights.remove(&self.key, &self.flight, self.superseded.take());
+        self.flights.remove(&self.flight, self.superseded.take());
         if vanished {
             self.flight.changed.notify_waiters();
         }

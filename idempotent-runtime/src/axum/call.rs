@@ -65,11 +65,12 @@ impl Call {
 
     #[must_use]
     pub fn key<K: KeyPart + ?Sized>(mut self, key: &K) -> Self {
-        if self.kept.is_some() {
+        if let Some(kept) = self.kept.take() {
             self.key = Some(match key.is_absent() {
                 true => Err(Problem::KeyMissing),
-                false => self.freeze(key),
+                false => self.freeze(&kept, key),
             });
+            self.kept = Some(kept);
         }
         self
     }
@@ -79,16 +80,18 @@ impl Call {
     pub fn key_header(mut self, name: HeaderName) -> Self {
         let Some(kept) = self.kept.take() else { return self };
         let key = key_header(&kept.headers, &name);
-        let key = key.map(std::borrow::Cow::into_owned);
+        self.key = Some(key.and_then(|key| self.freeze(&kept, &*key)));
         self.kept = Some(kept);
-        self.key = Some(key.and_then(|key| self.freeze(&*key)));
         self
     }
 
-    fn freeze<K: KeyPart + ?Sized>(&mut self, key: &K) -> Result<Box<engine::Call>, Problem> {
+    fn freeze<K: KeyPart + ?Sized>(
+        &mut self,
+        kept: &Kept,
+        key: &K,
+    ) -> Result<Box<engine::Call>, Problem> {
         let has_scope = self.scope.is_some();
         let scope = self.scope.take();
-        let kept = self.kept.as_deref().ok_or(Problem::RuntimeMissing)?;
         let settings = kept.runtime.as_ref().ok_or(Problem::RuntimeMissing)?.settings();
         let secret = settings.secret.as_ref();
         let operation = operation(self.spec, kept)?;
@@ -119,8 +122,8 @@ impl Call {
         };
         Ok(Box::new(engine::Call {
             operation,
-            key: encoder.into_storage_key(secret),
-            fingerprint: fingerprint.fingerprint(secret),
+            key: encoder.finish_storage_key(secret),
+            fingerprint: fingerprint.fingerprint(&mut encoder, secret),
             policy: Policy::of(self.spec, settings),
             attempt: kept.attempt.clone(),
             has_scope,

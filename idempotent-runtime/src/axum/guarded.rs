@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use http::{Method, Uri};
+use http::{Method, Uri, request::Parts};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
 use super::answer::problem_response;
@@ -67,24 +67,49 @@ where
 {
     type Rejection = GuardedRejection<T::Rejection>;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Self::Rejection> {
-        let (kept, request) = keep(request).await.map_err(GuardedRejection::guard)?;
+    fn from_request(
+        request: Request,
+        state: &S,
+    ) -> impl Future<Output = Result<Self, Self::Rejection>> + Send {
+        Self::extract(request, state)
+    }
+}
+
+impl<T> Guarded<T> {
+    async fn extract<S, M>(
+        request: Request,
+        state: &S,
+    ) -> Result<Self, GuardedRejection<T::Rejection>>
+    where
+        T: FromRequest<S, M>,
+        S: Send + Sync,
+    {
+        let (parts, body, runtime) = open(request);
+        let body = match buffer(body, max_bytes(runtime.as_ref())).await {
+            Ok(body) => body,
+            Err(problem) => {
+                let response = problem_response(problem, runtime.as_ref());
+                return Err(GuardedRejection::guard(response));
+            }
+        };
+        let (kept, request) = keep(parts, body, runtime);
         let value = T::from_request(request, state).await.map_err(GuardedRejection::inner)?;
         Ok(Self { value, guard: Guard(Some(kept)) })
     }
 }
 
-/// Buffers the body and keeps what the guard needs; the request comes back whole.
-async fn keep(request: Request) -> Result<(Box<Kept>, Request), Response> {
-    let runtime = request.extensions().get::<Idempotency>().cloned();
-    let max = runtime
-        .as_ref()
-        .map_or(defaults::MAX_REQUEST_BYTES, |runtime| runtime.settings().max_request_bytes);
-    let (mut parts, body) = request.with_limited_body().into_parts();
-    let body = match buffer(body, max).await {
-        Ok(body) => body,
-        Err(problem) => return Err(problem_response(problem, runtime.as_ref())),
-    };
+fn open(request: Request) -> (Parts, Body, Option<Idempotency>) {
+    let (parts, body) = bounded(request).into_parts();
+    let runtime = parts.extensions.get::<Idempotency>().cloned();
+    (parts, body, runtime)
+}
+
+fn max_bytes(runtime: Option<&Idempotency>) -> usize {
+    runtime.map_or(defaults::MAX_REQUEST_BYTES, |runtime| runtime.settings().max_request_bytes)
+}
+
+/// Keeps what the guard needs; the request goes on whole.
+fn keep(mut parts: Parts, body: Bytes, runtime: Option<Idempotency>) -> (Box<Kept>, Request) {
     let uri = match parts.extensions.get::<OriginalUri>() {
         Some(OriginalUri(uri)) => uri.clone(),
         None => parts.uri.clone(),
@@ -98,7 +123,16 @@ async fn keep(request: Request) -> Result<(Box<Kept>, Request), Response> {
         runtime,
         attempt: AttemptSlot::of(&mut parts.extensions),
     });
-    Ok((kept, Request::from_parts(parts, Body::from(body))))
+    (kept, Request::from_parts(parts, Body::from(body)))
+}
+
+/// The request with the limit of its handler on its body. One that tells its length needs none: it is
+/// buffered whole or refused, and `T` holds the handler's limit against it.
+fn bounded(request: Request) -> Request {
+    match request.body().size_hint().exact() {
+        Some(_) => request,
+        None => request.with_limited_body(),
+    }
 }
 
 async fn buffer(body: Body, max: usize) -> Result<Bytes, Problem> {

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Backoff, Call, Engine,
-    held::{Held, Permit},
+    held::{GivenUp, Held, Permit, Running},
 };
 use crate::{
     flight::{Landing, Leading},
@@ -33,7 +33,23 @@ pub(super) enum Seen {
 
 impl Engine {
     /// Claims the operation of `call`; while another process holds it, looks again up to `deadline`.
+    /// Where nothing is won, those who wait are told too.
     pub(super) async fn claim(
+        self: &Arc<Self>,
+        call: &Call,
+        leading: Leading,
+        deadline: Instant,
+    ) -> Result<Box<Running>, Landing> {
+        match self.win(call, &leading, deadline).await {
+            Ok((held, permit)) => Ok(Box::new(Running { leading, held, permit })),
+            Err(landing) => {
+                leading.land(landing.clone());
+                Err(landing)
+            }
+        }
+    }
+
+    async fn win(
         self: &Arc<Self>,
         call: &Call,
         leading: &Leading,
@@ -155,7 +171,7 @@ impl Engine {
         self.tasks.spawn(async move {
             let acquired = engine.bounded(engine.store.acquire(call.request(lease_id))).await;
             if let Ok(Acquired::Granted(lease)) = acquired {
-                engine.release_unused(&lease, call.policy.ttl).await;
+                engine.give_up(&lease, GivenUp::Released(call.policy.ttl)).await;
             }
         });
     }

@@ -118,32 +118,34 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let Ok(runtime) = Handle::try_current() else { return };
-        let (engine, lease) = (Arc::clone(&self.engine), self.lease.clone());
-        match self.handler {
-            Handler::Waiting => {
-                let retention = self.retention;
-                let release = async move { engine.release_unused(&lease, retention).await };
-                runtime.spawn(self.engine.tasks.track_future(release));
-            }
-            Handler::Begun if self.halt => {
-                let abandon = async move {
-                    if let Err(error) = engine.bounded(engine.store.abandon(&lease)).await {
-                        tracing::debug!(key = %lease.key.short(), %error, "left to lapse");
-                    }
-                };
-                runtime.spawn(self.engine.tasks.track_future(abandon));
-            }
-            Handler::Begun | Handler::Ended => {}
+        let given_up = match self.handler {
+            Handler::Waiting => GivenUp::Released(self.retention),
+            Handler::Begun if self.halt => GivenUp::Abandoned,
+            Handler::Begun | Handler::Ended => return,
+        };
+        if let Ok(runtime) = Handle::try_current() {
+            let (engine, lease) = (Arc::clone(&self.engine), self.lease.clone());
+            let told = async move { engine.give_up(&lease, given_up).await };
+            runtime.spawn(self.engine.tasks.track_future(told));
         }
     }
 }
 
+/// What becomes of a lease that nobody settles.
+pub(super) enum GivenUp {
+    Released(Duration),
+    Abandoned,
+}
+
 impl Engine {
-    /// Best effort: a lease that is not released lapses.
-    pub(super) async fn release_unused(&self, lease: &Lease, retention: Duration) {
-        if let Err(error) = self.bounded(self.store.release(lease, retention)).await {
-            tracing::debug!(key = %lease.key.short(), %error, "unused lease not released");
+    /// Best effort: what cannot be told to the store lapses.
+    pub(super) async fn give_up(&self, lease: &Lease, given_up: GivenUp) {
+        let told = match given_up {
+            GivenUp::Released(retention) => self.store.release(lease, retention),
+            GivenUp::Abandoned => self.store.abandon(lease),
+        };
+        if let Err(error) = self.bounded(told).await {
+            tracing::debug!(key = %lease.key.short(), %error, "left to lapse");
         }
     }
 }

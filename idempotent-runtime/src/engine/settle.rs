@@ -51,19 +51,25 @@ impl<'a> Entry<'a> {
 }
 
 impl Engine {
-    /// Makes an outcome true in the store, if the store says so at once.
-    pub(super) async fn enter_outcome(
-        &self,
+    /// Makes an outcome true in the store, then tells everybody.
+    pub(super) async fn settle<A>(
+        self: &Arc<Self>,
         call: &Call,
-        running: &mut Running,
-        entry: Entry<'_>,
-    ) -> Result<(), Unsettled> {
+        mut running: Box<Running>,
+        executed: Executed<A>,
+    ) -> Ended<A> {
+        let until = far(Instant::now(), call.patience(Entry::of(call, &executed)));
+        let entry = Entry::of(call, &executed);
         if matches!(entry, Entry::Complete(_)) {
             running.leading.ended();
         }
-        let Some(lease) = running.end() else { return Ok(()) };
-        let until = far(Instant::now(), call.patience(entry));
-        self.enter(call, lease, entry, until).await.map_err(|error| Unsettled { error, until })
+        if let Some(lease) = running.end()
+            && let Err(error) = self.enter(call, lease, entry, until).await
+        {
+            return Box::pin(self.unsettled(call, running, executed, error, until)).await;
+        }
+        running.leading.land(Landing::of(&executed, running.held.is_some()));
+        Ended::of(executed)
     }
 
     /// One call of the store.
@@ -83,12 +89,13 @@ impl Engine {
     }
 
     /// The store refused an outcome, or gave no answer.
-    pub(super) async fn unsettled<A>(
+    async fn unsettled<A>(
         self: &Arc<Self>,
         call: &Call,
-        mut running: Running,
+        mut running: Box<Running>,
         executed: Executed<A>,
-        Unsettled { error, until }: Unsettled,
+        error: StoreError,
+        until: Instant,
     ) -> Ended<A> {
         let Some(held) = &mut running.held else { return Ended::of(executed) };
         let entry = Entry::of(call, &executed);
@@ -102,18 +109,19 @@ impl Engine {
         match (truth, executed) {
             (Truth::Other(theirs), Ok(Verdict::Final { .. }))
             | (Truth::Other(theirs @ Landing::Record(_)), Ok(Verdict::Transient { .. })) => {
-                Ended::unclaimed(running.leading, theirs)
+                running.leading.land(theirs.clone());
+                Ended::landed(theirs)
             }
             (Truth::Ours | Truth::Other(_), executed) => {
                 running.leading.land(landing);
                 Ended::of(executed)
             }
             (Truth::Unknown { lost }, Ok(Verdict::Final { record, answer })) => {
-                Ended::Answer(self.unconfirmed(call, running, record, answer, lost))
+                Ended::Answer(self.unconfirmed(call, *running, record, answer, lost))
             }
             (Truth::Unknown { .. }, executed) => {
                 let abandon = matches!(Entry::of(call, &executed), Entry::Abandon);
-                self.give_back_later(call.clone(), running, abandon, landing);
+                self.give_back_later(call.clone(), *running, abandon, landing);
                 Ended::of(executed)
             }
         }
@@ -190,20 +198,6 @@ impl Engine {
             let entry = if abandon { Entry::Abandon } else { Entry::Release };
             engine.returned(&call, &lease, entry, StoreError::Timeout, until).await;
         });
-    }
-}
-
-/// What came of the first call, and how long a client is held for more.
-pub(super) struct Unsettled {
-    error: StoreError,
-    until: Instant,
-}
-
-impl Running {
-    /// Tells everybody what the store knows now.
-    pub(super) fn settled<A>(self, executed: Executed<A>) -> Ended<A> {
-        self.leading.land(Landing::of(&executed, self.held.is_some()));
-        Ended::of(executed)
     }
 }
 

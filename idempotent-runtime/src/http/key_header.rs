@@ -21,11 +21,13 @@ pub(crate) struct KeptHeaders(Vec<(HeaderName, HeaderValue)>);
 
 impl KeptHeaders {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let kept = headers
-            .iter()
-            .filter(|(name, _)| !describes_the_message(name))
-            .map(|(name, value)| (name.clone(), value.clone()));
-        Self(kept.collect())
+        let mut kept = Vec::with_capacity(2);
+        for (name, value) in headers {
+            if !describes_the_message(name) {
+                kept.push((name.clone(), value.clone()));
+            }
+        }
+        Self(kept)
     }
 
     pub(crate) fn get_all(&self, name: &HeaderName) -> impl Iterator<Item = &HeaderValue> {
