@@ -65,6 +65,10 @@ impl Gate {
     }
 
     /// Waits until a call (or handler) has come to the gate.
+    ///
+    /// # Panics
+    ///
+    /// When none comes within an hour, which takes no time where time is paused.
     pub async fn reached(&self) {
         in_time(self.0.0.acquire()).await.unwrap().forget();
     }

@@ -68,6 +68,27 @@ fn a_killed_process_blocks_its_key_until_its_lease_runs_out_and_then_one_takes_o
     });
 }
 
+/// The executor that ran the heartbeat is gone, the process is not.
+#[test]
+fn leases_are_renewed_on_a_second_executor_after_the_first_is_gone() {
+    let (store, gate) = (faulty(), Gate::new());
+    let handler = Handler::gated(&gate);
+    let process = Process::new(&store, &handler);
+    runtime().block_on(async {
+        let _request = process.begin_pay("lost").await;
+        gate.reached().await;
+    });
+    runtime().block_on(async {
+        let request = process.begin_pay("k").await;
+        gate.reached().await;
+        sleep(3 * LEASE).await; // far beyond the end of a lease that is not renewed
+        assert!(matches!(process.state("k").await, KeyState::Leased { attempt: 1, .. }));
+        assert!(matches!(process.state("lost").await, KeyState::Abandoned { .. }));
+        gate.open();
+        assert_paid(&request.answer().await, 2, 1);
+    });
+}
+
 /// CASES 1, 32: many wait in several processes for the lease of a dead one.
 #[tokio::test(start_paused = true)]
 async fn of_many_that_wait_for_a_dead_process_exactly_one_takes_over() {

@@ -44,6 +44,21 @@ async fn under_halt_a_transient_answer_abandons_the_key_at_once() {
     }
 }
 
+/// CASES 30, 52: a store that is away then is told later, and is told the same.
+#[tokio::test(start_paused = true)]
+async fn under_halt_a_key_that_cannot_be_abandoned_is_abandoned_later_and_never_released() {
+    let (store, handler) = (faulty(), begins_with(failed));
+    let process = halting(&store, &handler);
+    store.always(Step::Abandon, Fault::Unreachable);
+    assert_eq!(process.pay("k").await.text(), "the bank is closed");
+    assert!(matches!(process.state("k").await, KeyState::Leased { .. }));
+    store.heal();
+    sleep(Duration::from_secs(1)).await; // by then the background has asked again
+    assert!(matches!(process.state("k").await, KeyState::Abandoned { .. }));
+    process.pay("k").await.assert_problem(409, "outcome_unknown");
+    assert_eq!((handler.runs(), store.calls(Step::Release)), (1, 0));
+}
+
 /// CASES 28, 52: the panic goes on to its caller, and the effect may have happened before it.
 #[tokio::test(start_paused = true)]
 async fn under_halt_a_panic_abandons_the_key_at_once() {

@@ -223,6 +223,22 @@ async fn a_handler_that_ends_after_max_run_records_its_outcome_when_nobody_took_
     assert_replays(&process.pay("k").await, &answer);
 }
 
+/// CASES 49: `max_run` is for handlers that hang, not for outcomes that wait to be recorded.
+#[tokio::test(start_paused = true)]
+async fn an_outcome_that_cannot_be_saved_keeps_its_lease_beyond_max_run() {
+    let (store, handler) = (faulty(), Handler::pays());
+    let process = Process::with(settings(&store).max_run(LEASE), &handler);
+    store.always(Step::Complete, Fault::Unreachable);
+    assert_paid(&process.pay("k").await, 1, 1);
+    sleep(5 * LEASE).await; // far beyond `max_run` and a lease
+    assert!(matches!(process.state("k").await, KeyState::Leased { attempt: 1, .. }));
+    store.heal();
+    let elsewhere = Handler::pays();
+    let second = Process::with(settings(&other(&store)), &elsewhere);
+    assert_eq!(second.pay("k").await.text(), "payment 1, attempt 1");
+    assert_eq!(elsewhere.runs(), 0);
+}
+
 /// CASES 49: its outcome is being saved, which is no time to begin a second run.
 #[tokio::test(start_paused = true)]
 async fn duplicates_join_a_run_without_lease_that_has_ended_and_is_being_recorded() {

@@ -7,7 +7,7 @@ use idempotent_tests::{Fault, Gate, Step};
 use tokio::time::sleep;
 
 use crate::support::{
-    Handler, LEASE, NOBODY, PAY, Paused, Process, WAIT, assert_paid, assert_replays, faulty,
+    Handler, LEASE, NOBODY, PAY, Paused, Process, SOON, WAIT, assert_paid, assert_replays, faulty,
 };
 
 /// CASES 41: whoever took over gives the key back long after the owner's store calls would have
@@ -21,6 +21,8 @@ async fn a_late_owner_records_its_outcome_when_whoever_took_over_releases_in_the
     let failing = process.begin_pay("k").await;
     gate.reached().await;
 
+    // A store that takes its time, so that the last call needs some too.
+    paused.store.always(Step::Complete, Fault::Slow(SOON));
     paused.gate.open();
     sleep(WAIT / 2).await;
     gate.open();

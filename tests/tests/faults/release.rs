@@ -41,6 +41,17 @@ async fn a_refused_release_answers_the_record_of_whoever_took_over() {
     assert_replays(&process.pay("k").await, &recorded);
 }
 
+/// CASES 41: also when the first look at it fails.
+#[tokio::test(start_paused = true)]
+async fn a_refused_release_looks_again_when_the_store_was_away() {
+    let (store, gate) = (faulty(), Gate::new());
+    let elsewhere = Handler::pays();
+    let paused = Paused::running(&store, |s| s, Handler::fails_once(&gate), gate).await;
+    let recorded = Process::new(&store, &elsewhere).pay("k").await;
+    paused.store.next(Step::Inspect, Fault::Unreachable);
+    assert_replays(&paused.end().await, &recorded);
+}
+
 /// CASES 15: and the other owner keeps its lease while it runs.
 #[tokio::test(start_paused = true)]
 async fn a_refused_release_leaves_the_lease_of_whoever_took_over_alone() {
