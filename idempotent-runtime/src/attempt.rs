@@ -30,7 +30,14 @@ pub struct Attempt(AttemptSlot);
 
 /// Where the engine writes what it was granted, after the extractors ran.
 #[derive(Clone, Default)]
-pub(crate) struct AttemptSlot(Arc<OnceLock<Granted>>);
+pub(crate) struct AttemptSlot(Arc<Slot>);
+
+#[derive(Default)]
+struct Slot {
+    granted: OnceLock<Granted>,
+    /// Stands for the key where there is none.
+    keyless: OnceLock<StorageKey>,
+}
 
 /// What the engine knows when the handler begins.
 pub(crate) struct Granted {
@@ -52,7 +59,7 @@ impl Granted {
 impl AttemptSlot {
     pub(crate) fn grant(&self, granted: Granted) {
         // One slot belongs to one request, which is granted at most once.
-        let _ = self.0.set(granted);
+        let _ = self.0.granted.set(granted);
     }
 }
 
@@ -62,7 +69,7 @@ impl Attempt {
     }
 
     fn lease(&self) -> Option<&(FencingToken, u32, Arc<LeaseWatch>)> {
-        self.0.0.get()?.lease.as_ref()
+        self.0.0.granted.get()?.lease.as_ref()
     }
 
     /// Which execution of the operation this is: 1, 2, … Counts leases, so a lease that was granted
@@ -100,10 +107,13 @@ impl Attempt {
     /// An idempotency key to send on to the API called `name`: 32 hex digits, the same in every
     /// attempt of this operation, different for every name. Random where the request has no key.
     pub fn downstream_key(&self, name: &str) -> String {
-        let key =
-            self.0.0.get_or_init(|| Granted::unguarded(StorageKey::from_bytes(rand::random())));
+        let slot = &self.0.0;
+        let key = match slot.granted.get() {
+            Some(granted) => &granted.key,
+            None => slot.keyless.get_or_init(|| StorageKey::from_bytes(rand::random())),
+        };
         let mut encoder = KeyEncoder::new(b'D');
-        encoder.bytes(key.key.as_bytes());
+        encoder.bytes(key.as_bytes());
         encoder.text(name);
         StorageKey::from_bytes(encoder.digest(None, &[])).to_string()[..32].to_owned()
     }

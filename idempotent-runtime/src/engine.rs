@@ -61,7 +61,8 @@ pub(crate) struct Call {
     pub(crate) key: StorageKey,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) policy: Policy,
-    pub(crate) attempt: AttemptSlot,
+    /// Where the handler wants to know its attempt.
+    pub(crate) attempt: Option<AttemptSlot>,
     /// Whether a scope says whose key it is.
     pub(crate) has_scope: bool,
 }
@@ -103,7 +104,7 @@ impl<A> From<Refusal> for Answer<A> {
 
 impl<A> Answer<A> {
     /// What logs and metrics call it.
-    fn outcome(&self) -> &'static str {
+    pub(crate) fn outcome(&self) -> &'static str {
         match self {
             Self::Own(_) => "executed",
             Self::Replay(_) => "replayed",
@@ -151,14 +152,16 @@ impl Engine {
     }
 
     /// Row "look-up" that needs no wait: a record in the memory of this process.
-    pub(crate) fn recall<A>(&self, call: &Call) -> Option<Answer<A>> {
-        let record = self.store.recall(&call.key)?;
-        let answer = match *record.fingerprint() == call.fingerprint {
+    pub(crate) fn recall<A>(
+        &self,
+        key: &StorageKey,
+        fingerprint: &Fingerprint,
+    ) -> Option<Answer<A>> {
+        let record = self.store.recall(key)?;
+        Some(match record.fingerprint() == fingerprint {
             true => Answer::replay(record),
             false => Refusal::KeyReused.into(),
-        };
-        self.observe(call, answer.outcome());
-        Some(answer)
+        })
     }
 
     /// Answers one request; `work` runs in a task of its own, if it runs.
@@ -169,7 +172,7 @@ impl Engine {
         let (leading, deadline) = match self.wait_or_lead(&call).await {
             Ok(lead) => lead,
             Err(answer) => {
-                self.observe(&call, answer.outcome());
+                self.observe(&call.operation, &call.key, call.has_scope, answer.outcome());
                 return answer;
             }
         };
@@ -184,7 +187,7 @@ impl Engine {
                     engine.settle(&call, running, executed).await
                 }
             };
-            engine.observe(&call, ended.outcome());
+            engine.observe(&call.operation, &call.key, call.has_scope, ended.outcome());
             ended
         };
         joined(self.spawn(task)).await.map_or_else(Answer::from, Ended::answer)
@@ -201,7 +204,7 @@ impl Engine {
         let (leading, deadline) = match self.wait_or_lead(&call).await {
             Ok(lead) => lead,
             Err(answer) => {
-                self.observe(&call, answer.outcome());
+                self.observe(&call.operation, &call.key, call.has_scope, answer.outcome());
                 return answer;
             }
         };
@@ -213,7 +216,7 @@ impl Engine {
             Ok(Ok(running)) => running,
             Ok(Err(landing)) => {
                 let ended = Ended::landed(landing);
-                self.observe(&call, ended.outcome());
+                self.observe(&call.operation, &call.key, call.has_scope, ended.outcome());
                 return ended.answer();
             }
             Err(refusal) => return refusal.into(),
@@ -223,7 +226,7 @@ impl Engine {
         let engine = Arc::clone(self);
         let settle = async move {
             let ended = engine.settle(&call, running, executed).await;
-            engine.observe(&call, ended.outcome());
+            engine.observe(&call.operation, &call.key, call.has_scope, ended.outcome());
             ended
         };
         joined(self.spawn(settle)).await.map_or_else(Answer::from, Ended::answer)

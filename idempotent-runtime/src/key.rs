@@ -145,13 +145,14 @@ pub trait KeyPart {
 pub struct KeyEncoder {
     bytes: Vec<u8>,
     has_content: bool,
+    has_absent: bool,
 }
 
 impl KeyEncoder {
     pub(crate) fn new(domain: u8) -> Self {
         let mut bytes = Vec::with_capacity(256);
         bytes.extend([DERIVATION_VERSION, domain]);
-        Self { bytes, has_content: false }
+        Self { bytes, has_content: false, has_absent: false }
     }
 
     /// Begins a storage key: scope, operation and key follow.
@@ -167,6 +168,13 @@ impl KeyEncoder {
     #[cfg(feature = "axum")]
     pub(crate) fn expect_content(&mut self) {
         self.has_content = false;
+        self.has_absent = false;
+    }
+
+    /// Whether a part is a missing value.
+    #[cfg(feature = "axum")]
+    pub(crate) fn has_absent(&self) -> bool {
+        self.has_absent
     }
 
     /// Whether anything but absent values and empty strings was written.
@@ -177,6 +185,7 @@ impl KeyEncoder {
 
     /// Writes a missing value.
     pub fn absent(&mut self) {
+        self.has_absent = true;
         self.bytes.push(b'-');
     }
 

@@ -2,20 +2,26 @@
 
 use std::{collections::HashSet, sync::Mutex};
 
-use crate::{
-    engine::{Call, Engine},
-    operation::Operation,
-    refusal::Refusal,
-    sync::lock,
-};
+use crate::{engine::Engine, key::StorageKey, operation::Operation, refusal::Refusal, sync::lock};
 
 impl Engine {
     /// Says how a request was answered; of one whose client hung up, how it would have been.
-    pub(crate) fn observe(&self, call: &Call, outcome: &'static str) {
-        let (operation, key) = (&call.operation, call.key.short());
-        tracing::debug!(target: "idempotent_runtime", %operation, %key, outcome, "idempotent request");
+    pub(crate) fn observe<T: AsRef<str>>(
+        &self,
+        operation: &Operation<T>,
+        key: &StorageKey,
+        has_scope: bool,
+        outcome: &'static str,
+    ) {
+        tracing::debug!(
+            target: "idempotent_runtime",
+            %operation,
+            key = %key.short(),
+            outcome,
+            "idempotent request"
+        );
         count(operation, outcome, self.store().kind());
-        if outcome == Refusal::KeyReused.code() && !call.has_scope {
+        if outcome == Refusal::KeyReused.code() && !has_scope {
             self.hinted.set_scope(operation);
         }
     }
@@ -26,7 +32,7 @@ impl Engine {
 pub(crate) struct Hinted(Mutex<HashSet<String>>);
 
 impl Hinted {
-    fn set_scope(&self, operation: &Operation) {
+    fn set_scope<T: AsRef<str>>(&self, operation: &Operation<T>) {
         if lock(&self.0).insert(operation.to_string()) {
             tracing::warn!(%operation,
                 "a key was reused (422). This operation has no `scope`, so callers are told apart by \
@@ -37,7 +43,7 @@ impl Hinted {
 }
 
 #[cfg(feature = "metrics")]
-fn count(operation: &Operation, outcome: &'static str, store: &'static str) {
+fn count<T: AsRef<str>>(operation: &Operation<T>, outcome: &'static str, store: &'static str) {
     let operation = operation.to_string();
     metrics::counter!("idempotency_requests_total",
         "operation" => operation, "outcome" => outcome, "store" => store)
@@ -45,4 +51,4 @@ fn count(operation: &Operation, outcome: &'static str, store: &'static str) {
 }
 
 #[cfg(not(feature = "metrics"))]
-fn count(_: &Operation, _: &'static str, _: &'static str) {}
+fn count<T>(_: &Operation<T>, _: &'static str, _: &'static str) {}

@@ -8,26 +8,41 @@ use crate::key::KeyEncoder;
 
 /// The name of an operation: what `operation = "…"` says, else method and route template.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Operation {
+pub(crate) enum Operation<T = Arc<str>> {
     Named(&'static str),
-    Route { method: Method, template: Arc<str> },
+    Route { method: Method, template: T },
 }
 
-impl Operation {
-    /// Writes the name as [`StorageKey::derive`](crate::StorageKey::derive) takes it.
-    pub(crate) fn encode(&self, encoder: &mut KeyEncoder) {
+impl Operation<&str> {
+    pub(crate) fn into_owned(self) -> Operation {
         match self {
-            Self::Named(name) => encoder.text(name),
-            Self::Route { method, template } => encoder.joined([method.as_str(), " ", template]),
+            Self::Named(name) => Operation::Named(name),
+            Self::Route { method, template } => {
+                Operation::Route { method, template: Arc::from(template) }
+            }
         }
     }
 }
 
-impl fmt::Display for Operation {
+impl<T: AsRef<str>> Operation<T> {
+    /// Writes the name as [`StorageKey::derive`](crate::StorageKey::derive) takes it.
+    pub(crate) fn encode(&self, encoder: &mut KeyEncoder) {
+        match self {
+            Self::Named(name) => encoder.text(name),
+            Self::Route { method, template } => {
+                encoder.joined([method.as_str(), " ", template.as_ref()]);
+            }
+        }
+    }
+}
+
+impl<T: AsRef<str>> fmt::Display for Operation<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Named(name) => f.write_str(name),
-            Self::Route { method, template } => write!(f, "{method} {template}"),
+            Self::Route { method, template } => {
+                write!(f, "{method} {}", template.as_ref())
+            }
         }
     }
 }
@@ -38,8 +53,7 @@ mod tests {
 
     #[test]
     fn a_route_and_its_name_are_one_operation() {
-        let route =
-            Operation::Route { method: Method::POST, template: Arc::from("/payments/{id}") };
+        let route = Operation::Route { method: Method::POST, template: "/payments/{id}" };
         let encoded = |write: &dyn Fn(&mut KeyEncoder)| {
             let mut encoder = KeyEncoder::new(b'K');
             write(&mut encoder);

@@ -1,23 +1,46 @@
 //! `Attempt` as an extractor.
+//!
+//! The slot that an [`Attempt`] reads is made when it is extracted, and the guard has to find it. An
+//! argument before the last leaves it in the request's extensions; the last one takes the request
+//! with it, so what it asked for is noted on the side while it is polled.
 
-use std::convert::Infallible;
+use std::{
+    cell::RefCell,
+    convert::Infallible,
+    future::{Future, poll_fn},
+    pin::pin,
+};
 
 use axum::extract::FromRequestParts;
-use http::{Extensions, request::Parts};
+use http::request::Parts;
 
 use crate::attempt::{Attempt, AttemptSlot};
 
-impl AttemptSlot {
-    /// The slot of a request; the first who asks puts it there.
-    pub(super) fn of(extensions: &mut Extensions) -> Self {
-        extensions.get_or_insert_default::<Self>().clone()
-    }
+thread_local! {
+    static ASKED: RefCell<Option<AttemptSlot>> = const { RefCell::new(None) };
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Attempt {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
-        Ok(Self::new(AttemptSlot::of(&mut parts.extensions)))
+        let slot = parts.extensions.get_or_insert_default::<AttemptSlot>().clone();
+        ASKED.replace(Some(slot.clone()));
+        Ok(Self::new(slot))
     }
+}
+
+/// Extracts the last argument, and finds the slot of an [`Attempt`] in it.
+pub(super) async fn noting_attempts<F: Future>(extract: F) -> (F::Output, Option<AttemptSlot>) {
+    let mut extract = pin!(extract);
+    let mut slot = None;
+    let extracted = poll_fn(|cx| {
+        // Whatever was noted before belongs to another request.
+        ASKED.take();
+        let poll = extract.as_mut().poll(cx);
+        slot = ASKED.take().or(slot.take());
+        poll
+    })
+    .await;
+    (extracted, slot)
 }

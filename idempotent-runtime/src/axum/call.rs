@@ -1,16 +1,16 @@
 //! One guarded request, frozen before the handler's body runs.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use http::HeaderName;
 
 use super::guarded::{Guard, Kept};
 use crate::{
-    engine,
+    engine::{self, Answer},
     fingerprint::{Content, Fingerprint, RequestDigest},
     http::{key_header::key_header, problem::Problem},
     idempotency::Idempotency,
-    key::{KeyEncoder, KeyPart},
+    key::{KeyEncoder, KeyPart, StorageKey},
     operation::Operation,
     settings::{Policy, Spec},
 };
@@ -22,7 +22,14 @@ pub struct Call {
     kept: Option<Box<Kept>>,
     scope: Option<KeyEncoder>,
     fingerprint: Option<[u8; 32]>,
-    key: Option<Result<Box<engine::Call>, Problem>>,
+    key: Option<Result<Frozen, Problem>>,
+}
+
+/// What a request is told apart by.
+struct Frozen {
+    key: StorageKey,
+    fingerprint: Fingerprint,
+    has_scope: bool,
 }
 
 /// What is to be done with the handler's body.
@@ -30,7 +37,15 @@ pub(super) enum Step {
     /// Run it as if there were no attribute.
     Direct,
     Answer(Problem, Option<Idempotency>),
-    Guard(Idempotency, Box<engine::Call>),
+    Guard(Guarding),
+}
+
+/// A request that is to be guarded.
+pub(super) struct Guarding {
+    pub(super) runtime: Idempotency,
+    spec: &'static Spec,
+    kept: Box<Kept>,
+    frozen: Frozen,
 }
 
 #[allow(missing_docs, clippy::missing_docs_in_private_items)] // named after the options they freeze
@@ -66,10 +81,7 @@ impl Call {
     #[must_use]
     pub fn key<K: KeyPart + ?Sized>(mut self, key: &K) -> Self {
         if let Some(kept) = self.kept.take() {
-            self.key = Some(match key.is_absent() {
-                true => Err(Problem::KeyMissing),
-                false => self.freeze(&kept, key),
-            });
+            self.key = Some(self.freeze(&kept, key));
             self.kept = Some(kept);
         }
         self
@@ -85,12 +97,9 @@ impl Call {
         self
     }
 
-    fn freeze<K: KeyPart + ?Sized>(
-        &mut self,
-        kept: &Kept,
-        key: &K,
-    ) -> Result<Box<engine::Call>, Problem> {
-        let has_scope = self.scope.is_some();
+    fn freeze<K: KeyPart + ?Sized>(&mut self, kept: &Kept, key: &K) -> Result<Frozen, Problem> {
+        // A scope of which a part is missing does not say whose key it is.
+        let has_scope = self.scope.as_ref().is_some_and(|scope| !scope.has_absent());
         let scope = self.scope.take();
         let settings = kept.runtime.as_ref().ok_or(Problem::RuntimeMissing)?.settings();
         let secret = settings.secret.as_ref();
@@ -103,6 +112,9 @@ impl Call {
         operation.encode(&mut encoder);
         encoder.expect_content();
         key.encode(&mut encoder);
+        if encoder.has_absent() {
+            return Err(Problem::KeyMissing);
+        }
         if !encoder.has_content() {
             return Err(Problem::KeyInvalid("the key is empty"));
         }
@@ -120,26 +132,17 @@ impl Call {
             },
             credentials,
         };
-        Ok(Box::new(engine::Call {
-            operation,
-            key: encoder.finish_storage_key(secret),
-            fingerprint: fingerprint.fingerprint(&mut encoder, secret),
-            policy: Policy::of(self.spec, settings),
-            attempt: kept.attempt.clone(),
-            has_scope,
-        }))
+        let key = encoder.finish_storage_key(secret);
+        let fingerprint = fingerprint.fingerprint(&mut encoder, secret);
+        Ok(Frozen { key, fingerprint, has_scope })
     }
 
     pub(super) fn step(self) -> Step {
-        let Some(kept) = self.kept else { return Step::Direct };
-        let Kept { runtime, body, .. } = *kept;
-        // Where the runtime is an argument, the body was buffered before its settings were known.
-        let too_large = |runtime: &Idempotency| body.len() > runtime.settings().max_request_bytes;
-        if runtime.as_ref().is_some_and(too_large) {
-            return Step::Answer(Problem::BodyTooLarge, runtime);
-        }
-        match (self.key, runtime) {
-            (Some(Ok(call)), Some(runtime)) => Step::Guard(runtime, call),
+        let Some(mut kept) = self.kept else { return Step::Direct };
+        match (self.key, kept.runtime.take()) {
+            (Some(Ok(frozen)), Some(runtime)) => {
+                Step::Guard(Guarding { runtime, spec: self.spec, kept, frozen })
+            }
             (Some(Err(Problem::KeyMissing)), Some(_)) if self.spec.optional => Step::Direct,
             (Some(Err(problem)), runtime @ Some(_)) => {
                 tracing::debug!(handler = self.spec.handler, code = problem.code(), "not run");
@@ -157,7 +160,30 @@ impl Call {
     }
 }
 
-fn operation(spec: &Spec, kept: &Kept) -> Result<Operation, Problem> {
+impl Guarding {
+    /// A record in the memory of this process answers before anything else is made of the request.
+    pub(super) fn recall<A>(&self) -> Option<Answer<A>> {
+        let Frozen { key, fingerprint, has_scope } = &self.frozen;
+        let engine = &self.runtime.engine;
+        let answer = engine.recall(key, fingerprint)?;
+        if let Ok(operation) = operation(self.spec, &self.kept) {
+            engine.observe(&operation, key, *has_scope, answer.outcome());
+        }
+        Some(answer)
+    }
+
+    /// The call of the engine. A request without an operation was not frozen, so it has one.
+    pub(super) fn into_call(self) -> Result<(Idempotency, Box<engine::Call>), Problem> {
+        let Frozen { key, fingerprint, has_scope } = self.frozen;
+        let operation = operation(self.spec, &self.kept)?.into_owned();
+        let policy = Policy::of(self.spec, self.runtime.settings());
+        let attempt = self.kept.attempt;
+        let call = engine::Call { operation, key, fingerprint, policy, attempt, has_scope };
+        Ok((self.runtime, Box::new(call)))
+    }
+}
+
+fn operation<'a>(spec: &Spec, kept: &'a Kept) -> Result<Operation<&'a str>, Problem> {
     if let Some(name) = spec.operation {
         return Ok(Operation::Named(name));
     }
@@ -168,8 +194,7 @@ fn operation(spec: &Spec, kept: &Kept) -> Result<Operation, Problem> {
         );
         return Err(Problem::OperationMissing);
     };
-    let (method, template) = (kept.method.clone(), Arc::from(route.as_str()));
-    Ok(Operation::Route { method, template })
+    Ok(Operation::Route { method: kept.method.clone(), template: route.as_str() })
 }
 
 impl fmt::Debug for Call {

@@ -12,7 +12,10 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Uri, request::Parts};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
 
-use super::answer::{problem_response, with_trailers};
+use super::{
+    answer::{problem_response, with_trailers},
+    attempt::noting_attempts,
+};
 use crate::{
     attempt::AttemptSlot,
     http::{key_header::KeptHeaders, problem::Problem},
@@ -40,7 +43,8 @@ pub(super) struct Kept {
     pub(super) body: Bytes,
     pub(super) route: Option<MatchedPath>,
     pub(super) runtime: Option<Idempotency>,
-    pub(super) attempt: AttemptSlot,
+    /// Where an argument wants to know its attempt.
+    pub(super) attempt: Option<AttemptSlot>,
 }
 
 /// Says how axum extracts `T` inside a [`Guarded<T>`]: from the parts or from the whole request.
@@ -92,8 +96,10 @@ impl<T> Guarded<T> {
                 return Err(GuardedRejection::guard(response));
             }
         };
-        let (kept, request) = keep(parts, body, runtime);
-        let value = T::from_request(request, state).await.map_err(GuardedRejection::inner)?;
+        let (mut kept, request) = keep(parts, body, runtime);
+        let (value, asked) = noting_attempts(T::from_request(request, state)).await;
+        kept.attempt = asked.or(kept.attempt);
+        let value = value.map_err(GuardedRejection::inner)?;
         Ok(Self { value, guard: Guard(Some(kept)) })
     }
 }
@@ -119,7 +125,7 @@ fn max_bytes(runtime: Option<&Idempotency>) -> usize {
 
 /// Keeps what the guard needs; the request goes on whole.
 fn keep(
-    mut parts: Parts,
+    parts: Parts,
     (body, trailers): (Bytes, Option<HeaderMap>),
     runtime: Option<Idempotency>,
 ) -> (Box<Kept>, Request) {
@@ -134,7 +140,7 @@ fn keep(
         body: body.clone(),
         route: parts.extensions.get().cloned(),
         runtime,
-        attempt: AttemptSlot::of(&mut parts.extensions),
+        attempt: parts.extensions.get().cloned(),
     });
     let body = match trailers {
         Some(trailers) => with_trailers(body, trailers),

@@ -21,10 +21,14 @@ where
         Step::Answer(problem, runtime) => {
             Outcome::answered(problem_response(problem, runtime.as_ref()))
         }
-        Step::Guard(runtime, call) => {
-            if let Some(answer) = runtime.engine.recall(&call) {
-                return Outcome::answered(response(answer, &runtime));
+        Step::Guard(guarding) => {
+            if let Some(answer) = guarding.recall() {
+                return Outcome::answered(response(answer, &guarding.runtime));
             }
+            let (runtime, call) = match guarding.into_call() {
+                Ok(call) => call,
+                Err(problem) => return Outcome::answered(problem_response(problem, None)),
+            };
             let (engine, shape) = (runtime.engine.clone(), Shape::of(&call));
             let work =
                 Box::pin(async move { verdict(reply(body.await), shape, &engine.settings).await });
@@ -45,10 +49,14 @@ where
         Step::Answer(problem, runtime) => {
             Outcome::answered(problem_response(problem, runtime.as_ref()))
         }
-        Step::Guard(runtime, call) => {
-            if let Some(answer) = runtime.engine.recall(&call) {
-                return Outcome::answered(response(answer, &runtime));
+        Step::Guard(guarding) => {
+            if let Some(answer) = guarding.recall() {
+                return Outcome::answered(response(answer, &guarding.runtime));
             }
+            let (runtime, call) = match guarding.into_call() {
+                Ok(call) => call,
+                Err(problem) => return Outcome::answered(problem_response(problem, None)),
+            };
             let shape = Shape::of(&call);
             let work = async { verdict(reply(body.await), shape, runtime.settings()).await };
             Outcome::answered(response(runtime.engine.answer_inline(call, work).await, &runtime))

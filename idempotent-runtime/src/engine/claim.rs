@@ -56,7 +56,13 @@ impl Engine {
         deadline: Instant,
     ) -> Result<(Option<Held>, Permit), Landing> {
         loop {
-            let permit = Permit::take(self).ok_or(Refusal::TooManyRunning)?;
+            let Some(permit) = Permit::take(self) else {
+                // What has ended is answered all the same.
+                return Err(match Box::pin(self.look(call)).await {
+                    Seen::Landed(landing) => landing,
+                    _ => Refusal::TooManyRunning.into(),
+                });
+            };
             let seen = match self.is_draining() {
                 true => match Box::pin(self.look(call)).await {
                     Seen::Free | Seen::Silent(_) => return Err(Refusal::Draining.into()),

@@ -30,13 +30,17 @@ pub(super) struct Running {
 impl Running {
     /// The handler begins.
     pub(super) fn begin(&mut self, call: &Call) {
-        let Some(held) = &mut self.held else {
-            self.leading.running(None);
-            return call.attempt.grant(Granted::unguarded(call.key));
-        };
-        self.leading.running(Some(held.watch()));
-        call.attempt.grant(Granted::new(&held.lease, held.watch()));
-        held.handler = Handler::Begun;
+        let held = self.held.as_mut();
+        self.leading.running(held.as_deref().map(Held::watch));
+        if let Some(attempt) = &call.attempt {
+            attempt.grant(match &held {
+                Some(held) => Granted::new(&held.lease, held.watch()),
+                None => Granted::unguarded(call.key),
+            });
+        }
+        if let Some(held) = held {
+            held.handler = Handler::Begun;
+        }
     }
 
     /// The handler has ended. The lease that it ran under is to be settled.

@@ -3,7 +3,7 @@
 use axum::{Router, extract::State};
 use http::StatusCode;
 use idempotent_runtime::{Idempotency, IdempotencyBuilder, MemoryStore, idempotent};
-use idempotent_tests::{Answer, post};
+use idempotent_tests::{Answer, Faulty, post};
 use tokio::{task::JoinHandle, time::Instant};
 
 use crate::kit::{Effects, Gated, all_wait, hang_up, pay, pay_gated, payments, spawn};
@@ -200,4 +200,22 @@ async fn places_are_given_back() {
         assert_eq!(answer.status, StatusCode::CREATED);
     }
     assert_eq!(effects.count(), 20);
+}
+
+/// What has ended is answered although nothing more may run, also where the store has to be asked.
+#[tokio::test(start_paused = true)]
+async fn a_record_in_the_store_is_replayed_while_no_more_may_run() {
+    let store = Faulty::new(MemoryStore::new());
+    let runtime = Idempotency::builder(store).max_running(1).build().unwrap();
+    let gated = Gated::default();
+    let app = payments(&runtime, gated.clone(), pay_gated);
+    let done = running(&app, &gated, "done").await;
+    gated.gate.open();
+    assert_eq!(done.await.unwrap().text(), "payment 1");
+
+    let first = running(&app, &gated, "a").await;
+    client(&app, "b").await.unwrap().assert_problem(503, "too_many_running");
+    assert!(client(&app, "done").await.unwrap().is_replayed());
+    gated.gate.open();
+    assert_eq!(first.await.unwrap().text(), "payment 2");
 }

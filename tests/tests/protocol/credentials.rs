@@ -159,3 +159,21 @@ async fn a_fingerprint_of_its_own_does_not_replace_the_credentials() {
         assert!(ask("ada").await.is_replayed());
     }
 }
+
+/// CASES 18: a scope of which a part is `None` does not say whose key it is, so credentials count.
+#[tokio::test]
+async fn a_scope_with_a_missing_part_leaves_callers_told_apart_by_their_credentials() {
+    #[idempotent(key = header("Idempotency-Key"), scope = ("tenant", user.0))]
+    async fn create(State(effects): State<Effects>, user: User) -> String {
+        drop(user);
+        effects.happen().to_string()
+    }
+    for (path, runtime) in every_path() {
+        let app = payments(&runtime, Effects::default(), create);
+        let ada = ask().header("authorization", "ada");
+        assert_eq!(ada.clone().send(&app).await.text(), "1", "{path}");
+        let eve = ask().header("authorization", "eve").send(&app).await;
+        eve.assert_problem(422, "key_reused");
+        assert!(ada.send(&app).await.is_replayed());
+    }
+}

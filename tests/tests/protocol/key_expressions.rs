@@ -159,3 +159,18 @@ async fn a_handler_that_changes_its_input_completes_the_key_that_was_claimed() {
     let other = ask("r changed").send(&app).await;
     assert_eq!(other.text(), "2 r changed changed s changed", "never taken");
 }
+
+/// CASES 10: a key of which a part is `None` is a missing key.
+#[tokio::test]
+async fn a_key_with_a_missing_part_guards_nothing_and_shares_nothing() {
+    #[idempotent(key = (order.shop, order.reference), optional)]
+    async fn create(State(effects): State<Effects>, Json(order): Json<Order>) -> String {
+        drop(order);
+        effects.happen().to_string()
+    }
+    let app = payments(&memory(), Effects::default(), create);
+    assert_eq!(order(Value::Null).send(&app).await.text(), "1");
+    assert_eq!(order(Value::Null).send(&app).await.text(), "2");
+    assert_eq!(order("r1").send(&app).await.text(), "3");
+    assert!(order("r1").send(&app).await.is_replayed());
+}
