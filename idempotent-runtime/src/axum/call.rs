@@ -102,6 +102,10 @@ impl Call {
         let has_scope = self.scope.as_ref().is_some_and(|scope| !scope.has_absent());
         let scope = self.scope.take();
         let settings = kept.runtime.as_ref().ok_or(Problem::RuntimeMissing)?.settings();
+        // The body was buffered before an argument could name its runtime.
+        if kept.body.len() > settings.max_request_bytes {
+            return Err(Problem::BodyTooLarge);
+        }
         let secret = settings.secret.as_ref();
         let operation = operation(self.spec, kept)?;
         let mut encoder = scope.unwrap_or_else(|| {
