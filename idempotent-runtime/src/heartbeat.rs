@@ -150,21 +150,24 @@ impl Heartbeat {
             }
             None => {
                 state.wakes_at = Some(due);
-                tokio::spawn(self.clone().run(Running(Some(self.clone()))));
+                tokio::spawn(self.clone().run(due, Running(Some(self.clone()))));
             }
         }
     }
 
-    async fn run(self, mut running: Running) {
+    /// Sleeps before it looks: most leases are settled long before a renewal is due, and it would be
+    /// started anew for each of them.
+    async fn run(self, mut next: Instant, mut running: Running) {
         loop {
-            let Some(next) = self.start_due() else {
-                running.0 = None;
-                return;
-            };
             tokio::select! {
                 () = sleep_until(next) => {}
                 () = self.0.sooner.notified() => {}
             }
+            let Some(due) = self.start_due() else {
+                running.0 = None;
+                return;
+            };
+            next = due;
         }
     }
 

@@ -8,7 +8,7 @@ use std::{
     cell::RefCell,
     convert::Infallible,
     future::{Future, poll_fn},
-    pin::pin,
+    pin::Pin,
 };
 
 use axum::extract::FromRequestParts;
@@ -31,13 +31,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Attempt {
 }
 
 /// Extracts the last argument, and finds the slot of an [`Attempt`] in it.
-pub(super) async fn noting_attempts<F: Future>(extract: F) -> (F::Output, Option<AttemptSlot>) {
-    let mut extract = pin!(extract);
+pub(super) async fn noting_attempts<F>(mut extract: F) -> (F::Output, Option<AttemptSlot>)
+where
+    F: Future + Unpin,
+{
     let mut slot = None;
     let extracted = poll_fn(|cx| {
         // Whatever was noted before belongs to another request.
         ASKED.take();
-        let poll = extract.as_mut().poll(cx);
+        let poll = Pin::new(&mut extract).poll(cx);
         slot = ASKED.take().or(slot.take());
         poll
     })
