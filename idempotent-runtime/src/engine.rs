@@ -190,7 +190,7 @@ impl Engine {
             engine.observe(&call.operation, &call.key, call.has_scope, ended.outcome());
             ended
         };
-        joined(self.spawn(task)).await.map_or_else(Answer::from, Ended::answer)
+        self.run(Box::pin(task)).await.map_or_else(Answer::from, Ended::answer)
     }
 
     /// Like [`answer`](Self::answer), with `work` in the caller's own task: only its claim and its
@@ -232,7 +232,25 @@ impl Engine {
         joined(self.spawn(settle)).await.map_or_else(Answer::from, Ended::answer)
     }
 
-    /// Runs a part of the protocol where a client that hangs up cannot cancel it.
+    /// Runs a part of the protocol where a client that hangs up cannot cancel it. It gets a task of
+    /// its own as soon as it has to wait: what never waits can never be cancelled, and needs none.
+    /// With debug assertions it gets one at once, so that a handler which relies on its caller's
+    /// task-locals fails where it is developed, not at the first lock that is not free.
+    async fn run<T: Send + 'static>(
+        &self,
+        mut part: Pin<Box<dyn Future<Output = T> + Send>>,
+    ) -> Result<T, Refusal> {
+        let running = self.tasks.token();
+        if !cfg!(debug_assertions)
+            && let Some(done) = at_once(&mut part).await
+        {
+            return Ok(done);
+        }
+        let task = self.spawn(part);
+        drop(running);
+        joined(task).await
+    }
+
     fn spawn<T: Send + 'static>(
         &self,
         task: impl Future<Output = T> + Send + 'static,
@@ -320,10 +338,10 @@ impl<A> Ended<A> {
     }
 }
 
-/// The answer of a store that needs no waiting, which then needs no timer either.
-async fn at_once<T>(call: &mut StoreCall<'_, T>) -> Option<Result<T, StoreError>> {
-    poll_fn(|cx| match call.as_mut().poll(cx) {
-        Poll::Ready(answer) => Poll::Ready(Some(answer)),
+/// The output of a future that does not have to wait.
+async fn at_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
+    poll_fn(|cx| match Pin::new(&mut *future).poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
         Poll::Pending => Poll::Ready(None),
     })
     .await

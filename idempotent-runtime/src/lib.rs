@@ -26,7 +26,7 @@
 //! and its record lies a gap that no library closes: a process that is killed in it has charged and
 //! does not know. What this crate does about it:
 //!
-//! - the handler runs in a task of its own: a client that hangs up cancels nothing;
+//! - the handler runs in a task of its own as soon as it waits: a client that hangs up cancels nothing;
 //! - its lease is renewed while it runs, and only a lease that the *store* calls run out is run
 //!   again; [`OnAbandoned::Halt`] turns that off;
 //! - [`Attempt`] gives the handler what closes the gap: [`Attempt::downstream_key`], the same in every

@@ -1,7 +1,7 @@
 //! One guarded handler that does what a test says, and processes that serve it.
 
 use std::{
-    future::{Future, poll_fn},
+    future::{Future, poll_fn, ready},
     pin::Pin,
     sync::{
         Arc,
@@ -203,22 +203,21 @@ impl Process {
         in_time(request.send(&self.router)).await
     }
 
-    /// Sends `POST /pay`, which is not answered at once; see [`begin`](Self::begin).
+    /// Sends `POST /pay`; see [`begin`](Self::begin).
     pub(crate) async fn begin_pay(&self, key: &str) -> Sent {
         self.begin(pay_with(key)).await
     }
 
-    /// Sends a request that is not answered at once. It has been polled, so it has joined a running
-    /// operation where there is one, or begun its own claim.
+    /// Sends a request. It has been polled, so it has joined a running operation where there is one,
+    /// or begun its own claim, or has its answer where nothing had to wait.
     pub(crate) async fn begin(&self, request: Request) -> Sent {
         let router = self.router.clone();
         let mut answer = Box::pin(async move { request.send(&router).await });
-        poll_fn(|cx| {
-            assert!(answer.as_mut().poll(cx).is_pending(), "answered at once");
-            Poll::Ready(())
+        let at_once = poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx))).await;
+        Sent(match at_once {
+            Poll::Ready(answer) => tokio::spawn(ready(answer)),
+            Poll::Pending => tokio::spawn(answer),
         })
-        .await;
-        Sent(tokio::spawn(answer))
     }
 
     /// The state of a key of [`pay`], as a person sees it.

@@ -102,7 +102,11 @@ async fn a_client_that_hangs_up_before_the_handler_first_waits_cancels_nothing()
 async fn gone_at_once(app: &Router, caller: &Caller, path: &str) {
     let gone = client(app);
     caller.handle.set(gone.abort_handle()).unwrap();
-    assert!(gone.await.unwrap_err().is_cancelled(), "{path}");
+    match gone.await {
+        Err(error) => assert!(error.is_cancelled(), "{path}"),
+        // Without debug assertions a handler that never waits ends before it can be cancelled.
+        Ok(answer) => assert!(!cfg!(debug_assertions) && answer.text() == "1", "{path}"),
+    }
     let retry = ask().send(app).await;
     assert!(retry.is_replayed() && retry.text() == "1", "{path}: {retry:?}");
     assert_eq!(caller.effects.count(), 1);
@@ -140,7 +144,11 @@ async fn a_request_dropped_before_its_claim_is_sent_leaves_the_key_free() {
     let (app, runtime, effects) = over(&store);
     {
         let mut request = pin!(ask().send(&app));
-        assert!(poll_once(&mut request).await.is_pending());
+        if poll_once(&mut request).await.is_ready() {
+            // Without debug assertions nothing here has to wait.
+            assert!(!cfg!(debug_assertions) && effects.count() == 1);
+            return;
+        }
         assert_eq!(store.calls(Step::Acquire), 0);
     }
     all_wait().await;
