@@ -58,8 +58,8 @@ impl Engine {
         mut running: Box<Running>,
         executed: Executed<A>,
     ) -> Ended<A> {
-        let until = far(Instant::now(), call.patience(Entry::of(call, &executed)));
         let entry = Entry::of(call, &executed);
+        let until = far(Instant::now(), call.patience(entry));
         if matches!(entry, Entry::Complete(_)) {
             running.leading.ended();
         }
@@ -100,7 +100,7 @@ impl Engine {
         let Some(held) = &mut running.held else { return Ended::of(executed) };
         let entry = Entry::of(call, &executed);
         let truth = match entry {
-            Entry::Complete(record) => self.confirm(call, held, record, error, until).await,
+            Entry::Complete(record) => self.confirm(call, held, record, error, false, until).await,
             Entry::Release | Entry::Abandon => {
                 self.returned(call, held.lease(), entry, error, until).await
             }
@@ -162,9 +162,16 @@ impl Engine {
             let patience = CONFIRM.max(engine.settings.store_timeout);
             while Instant::now() < give_up {
                 sleep(CONFIRM.mul_f64(rand::random_range(0.5..=1.0))).await;
-                let until = far(Instant::now(), patience);
-                let unanswered = StoreError::Timeout;
-                match engine.confirm(&call, &mut held, &record, unanswered, until).await {
+                // One try at a time: the store has troubles enough.
+                let (entry, until) = (Entry::Complete(&record), far(Instant::now(), patience));
+                let truth = match engine.enter(&call, held.lease(), entry, until).await {
+                    Ok(()) => Truth::Ours,
+                    Err(error) => {
+                        let now = Instant::now();
+                        engine.confirm(&call, &mut held, &record, error, true, now).await
+                    }
+                };
+                match truth {
                     Truth::Ours => {
                         tracing::info!(key = %call.key.short(), "the outcome is recorded after all");
                         return leading.land(Landing::Record(record));

@@ -22,17 +22,19 @@ pub(super) enum Truth {
 }
 
 impl Engine {
-    /// Completes until the store confirms or denies, up to `until`, after a first `complete` ended
-    /// with `error`. `held` is another lease afterwards where the first was lost and nobody had it.
+    /// Completes until the store confirms or denies, up to `until`, after a `complete` ended with
+    /// `error`; `unanswered` says whether one before it got no answer. `held` is another lease
+    /// afterwards where the first was lost and nobody had it.
     pub(super) async fn confirm(
         &self,
         call: &Call,
         held: &mut Held,
         record: &Record,
         error: StoreError,
+        mut unanswered: bool,
         mut until: Instant,
     ) -> Truth {
-        let (mut lost, mut unanswered) = (false, false);
+        let mut lost = false;
         let mut backoff = Backoff::new();
         let mut completed = Err(error);
         loop {
