@@ -7,7 +7,8 @@ use std::{
 
 use crate::{
     heartbeat::LeaseWatch,
-    key::{KeyEncoder, StorageKey},
+    key::StorageKey,
+    key_part::KeyEncoder,
     lease::{FencingToken, Lease},
 };
 

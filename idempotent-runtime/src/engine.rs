@@ -2,6 +2,7 @@
 //! [`claim`] asks the store, [`execute`] runs the handler, [`settle`] makes its outcome true.
 
 mod claim;
+mod entry;
 mod execute;
 mod held;
 mod settle;
@@ -34,7 +35,7 @@ use crate::{
     flight::{Flight, Flights, Joined, Landing, Leading},
     heartbeat::{Heartbeat, far},
     key::StorageKey,
-    observe::Hinted,
+    observe::Observer,
     operation::Operation,
     record::Record,
     refusal::Refusal,
@@ -51,7 +52,7 @@ pub(crate) struct Engine {
     tasks: TaskTracker,
     draining: AtomicBool,
     running: Arc<AtomicUsize>,
-    pub(crate) hinted: Hinted,
+    pub(crate) observer: Observer,
 }
 
 /// One guarded request. Frozen before the handler's body runs.
@@ -94,6 +95,12 @@ pub(crate) enum Answer<A> {
 enum Ended<A> {
     Answer(Answer<A>),
     Panicked(Box<dyn Any + Send>),
+}
+
+impl Call {
+    fn observe(&self, observer: &Observer, outcome: &'static str) {
+        observer.answered(&self.operation, &self.key, self.has_scope, outcome);
+    }
 }
 
 impl<A> From<Refusal> for Answer<A> {
@@ -141,7 +148,7 @@ impl Engine {
             tasks: TaskTracker::new(),
             draining: AtomicBool::new(false),
             running: Arc::default(),
-            hinted: Hinted::default(),
+            observer: Observer::new(store.kind()),
             store,
             settings,
         }
@@ -172,7 +179,7 @@ impl Engine {
         let (leading, deadline) = match self.wait_or_lead(&call).await {
             Ok(lead) => lead,
             Err(answer) => {
-                self.observe(&call.operation, &call.key, call.has_scope, answer.outcome());
+                call.observe(&self.observer, answer.outcome());
                 return answer;
             }
         };
@@ -187,7 +194,7 @@ impl Engine {
                     engine.settle(&call, running, executed).await
                 }
             };
-            engine.observe(&call.operation, &call.key, call.has_scope, ended.outcome());
+            call.observe(&engine.observer, ended.outcome());
             ended
         };
         self.run(Box::pin(task)).await.map_or_else(Answer::from, Ended::answer)
@@ -204,7 +211,7 @@ impl Engine {
         let (leading, deadline) = match self.wait_or_lead(&call).await {
             Ok(lead) => lead,
             Err(answer) => {
-                self.observe(&call.operation, &call.key, call.has_scope, answer.outcome());
+                call.observe(&self.observer, answer.outcome());
                 return answer;
             }
         };
@@ -216,7 +223,7 @@ impl Engine {
             Ok(Ok(running)) => running,
             Ok(Err(landing)) => {
                 let ended = Ended::landed(landing);
-                self.observe(&call.operation, &call.key, call.has_scope, ended.outcome());
+                call.observe(&self.observer, ended.outcome());
                 return ended.answer();
             }
             Err(refusal) => return refusal.into(),
@@ -226,7 +233,7 @@ impl Engine {
         let engine = Arc::clone(self);
         let settle = async move {
             let ended = engine.settle(&call, running, executed).await;
-            engine.observe(&call.operation, &call.key, call.has_scope, ended.outcome());
+            call.observe(&engine.observer, ended.outcome());
             ended
         };
         joined(self.spawn(settle)).await.map_or_else(Answer::from, Ended::answer)

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use crate::key::{KeyEncoder, KeyPart, write_hex};
+use crate::{
+    key::write_hex,
+    key_part::{KeyEncoder, KeyPart},
+};
 
 /// 32-byte digest of a request, compared whenever a key is seen again.
 ///

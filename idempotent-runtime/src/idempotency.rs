@@ -6,7 +6,8 @@ use http::HeaderName;
 
 use crate::{
     engine::Engine,
-    key::{KeyPart, StorageKey},
+    key::StorageKey,
+    key_part::KeyPart,
     lease::LeaseId,
     record::Record,
     settings::{

@@ -94,6 +94,7 @@ mod heartbeat;
 mod http;
 mod idempotency;
 mod key;
+mod key_part;
 mod lease;
 mod observe;
 mod operation;
@@ -123,7 +124,8 @@ pub use self::{
     idempotency::{
         Idempotency, IdempotencyBuilder, Resolution, ResolveError, ResolvedAnswer, SettingsError,
     },
-    key::{KeyEncoder, KeyPart, ShortKey, StorageKey},
+    key::{ShortKey, StorageKey},
+    key_part::{KeyEncoder, KeyPart},
     lease::{FencingToken, Lease, LeaseId, Steps},
     record::{Headers, Metadata, MetadataError, Record},
     settings::{OnAbandoned, OnRecordFailure, OnStoreError, RecordRule, defaults},

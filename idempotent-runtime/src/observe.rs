@@ -2,11 +2,22 @@
 
 use std::{collections::HashSet, sync::Mutex};
 
-use crate::{engine::Engine, key::StorageKey, operation::Operation, refusal::Refusal, sync::lock};
+use crate::{key::StorageKey, operation::Operation, refusal::Refusal, sync::lock};
 
-impl Engine {
+/// Says how requests were answered.
+pub(crate) struct Observer {
+    store: &'static str,
+    /// Which operations were told once that a scope would help.
+    hinted: Mutex<HashSet<String>>,
+}
+
+impl Observer {
+    pub(crate) fn new(store: &'static str) -> Self {
+        Self { store, hinted: Mutex::default() }
+    }
+
     /// Says how a request was answered; of one whose client hung up, how it would have been.
-    pub(crate) fn observe<T: AsRef<str>>(
+    pub(crate) fn answered<T: AsRef<str>>(
         &self,
         operation: &Operation<T>,
         key: &StorageKey,
@@ -20,24 +31,21 @@ impl Engine {
             outcome,
             "idempotent request"
         );
-        count(operation, outcome, self.store().kind());
+        count(operation, outcome, self.store);
         if outcome == Refusal::KeyReused.code() && !has_scope {
-            self.hinted.set_scope(operation);
+            self.hint_scope(operation);
         }
     }
-}
 
-/// Which operations were told once that a scope would help.
-#[derive(Default)]
-pub(crate) struct Hinted(Mutex<HashSet<String>>);
-
-impl Hinted {
-    fn set_scope<T: AsRef<str>>(&self, operation: &Operation<T>) {
-        if lock(&self.0).insert(operation.to_string()) {
-            tracing::warn!(%operation,
+    fn hint_scope<T: AsRef<str>>(&self, operation: &Operation<T>) {
+        if lock(&self.hinted).insert(operation.to_string()) {
+            tracing::warn!(
+                target: "idempotent_runtime",
+                %operation,
                 "a key was reused (422). This operation has no `scope`, so callers are told apart by \
                  their credentials, and a retry with refreshed credentials looks like another caller: \
-                 set `scope`. Said once for each operation");
+                 set `scope`. Said once for each operation"
+            );
         }
     }
 }

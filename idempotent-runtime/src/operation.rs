@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc};
 
 use http::Method;
 
-use crate::key::KeyEncoder;
+use crate::key_part::KeyEncoder;
 
 /// The name of an operation: what `operation = "…"` says, else method and route template.
 #[derive(Clone, PartialEq, Eq, Debug)]

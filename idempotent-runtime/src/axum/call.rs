@@ -10,7 +10,8 @@ use crate::{
     fingerprint::{Content, Fingerprint, RequestDigest},
     http::{key_header::key_header, problem::Problem},
     idempotency::Idempotency,
-    key::{KeyEncoder, KeyPart, StorageKey},
+    key::StorageKey,
+    key_part::{KeyEncoder, KeyPart},
     operation::Operation,
     settings::{Policy, Spec},
 };
@@ -171,7 +172,7 @@ impl Guarding {
         let engine = &self.runtime.engine;
         let answer = engine.recall(key, fingerprint)?;
         if let Ok(operation) = operation(self.spec, &self.kept) {
-            engine.observe(&operation, key, *has_scope, answer.outcome());
+            engine.observer.answered(&operation, key, *has_scope, answer.outcome());
         }
         Some(answer)
     }

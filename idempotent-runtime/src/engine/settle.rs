@@ -1,54 +1,23 @@
 //! Row "outcome": records or releases what the handler answered, and tells everybody.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
 use super::{
-    Answer, Backoff, Call, Ended, Engine, Verdict, execute::Executed, far, held::Running,
+    Answer, Call, Ended, Engine, Verdict,
+    entry::{CONFIRM, Entry},
+    execute::Executed,
+    far,
+    held::Running,
     truth::Truth,
 };
 use crate::{
-    flight::Landing,
-    lease::Lease,
-    record::Record,
-    refusal::Refusal,
-    settings::{OnAbandoned, OnRecordFailure},
-    store::StoreError,
+    flight::Landing, record::Record, refusal::Refusal, settings::OnRecordFailure, store::StoreError,
 };
-
-/// How long a client is held while a store that gives no answer is asked again.
-pub(super) const CONFIRM: Duration = Duration::from_secs(1);
 
 /// How long a release that got no answer is tried in the background, at least.
 const RELEASE: Duration = Duration::from_mins(1);
-
-/// What an outcome asks of the store.
-#[derive(Clone, Copy)]
-pub(super) enum Entry<'a> {
-    /// It is final.
-    Complete(&'a Record),
-    /// It may be repeated.
-    Release,
-    /// `halt`: it may have had its effect.
-    Abandon,
-}
-
-impl<'a> Entry<'a> {
-    pub(super) fn of<A>(call: &Call, executed: &'a Executed<A>) -> Self {
-        let no_effect = match executed {
-            Ok(Verdict::Final { record, .. }) => return Self::Complete(record),
-            Ok(Verdict::Transient { no_effect, .. }) => *no_effect,
-            Err(_panic) => false,
-        };
-        match call.policy.on_abandoned {
-            OnAbandoned::Halt if !no_effect => Self::Abandon,
-            // Under `rerun` a transient answer or a panic means "safe to repeat".
-            OnAbandoned::Halt | OnAbandoned::Rerun => Self::Release,
-        }
-    }
-}
 
 impl Engine {
     /// Makes an outcome true in the store, then tells everybody.
@@ -70,22 +39,6 @@ impl Engine {
         }
         running.leading.land(Landing::of(&executed, running.held.is_some()));
         Ended::of(executed)
-    }
-
-    /// One call of the store.
-    pub(super) async fn enter(
-        &self,
-        call: &Call,
-        lease: &Lease,
-        entry: Entry<'_>,
-        until: Instant,
-    ) -> Result<(), StoreError> {
-        let entering = match entry {
-            Entry::Complete(record) => self.store.complete(lease, record.clone(), call.policy.ttl),
-            Entry::Release => self.store.release(lease, call.policy.ttl),
-            Entry::Abandon => self.store.abandon(lease),
-        };
-        self.bounded_until(until, entering).await
     }
 
     /// The store refused an outcome, or gave no answer.
@@ -208,16 +161,6 @@ impl Engine {
     }
 }
 
-impl Call {
-    /// How long a client is held while the store gives no answer.
-    fn patience(&self, entry: Entry<'_>) -> Duration {
-        match (entry, self.policy.on_record_failure) {
-            (Entry::Complete(_), OnRecordFailure::Withhold) => self.policy.wait.max(CONFIRM),
-            _ => CONFIRM,
-        }
-    }
-}
-
 impl Landing {
     /// What those who waited are told of a handler. Nobody records what it did unguarded.
     fn of<A>(executed: &Executed<A>, is_guarded: bool) -> Self {
@@ -244,14 +187,4 @@ impl<A> Ended<A> {
             }
         }
     }
-}
-
-/// Pauses between two tries of a call whose answer is unknown; `false` when time is up.
-pub(super) async fn pause(backoff: &mut Backoff, until: Instant) -> bool {
-    let now = Instant::now();
-    if now >= until {
-        return false;
-    }
-    sleep(backoff.next().min(until - now)).await;
-    true
 }

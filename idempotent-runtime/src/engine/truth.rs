@@ -5,9 +5,9 @@ use tokio::time::Instant;
 use super::{
     Backoff, Call, Engine,
     claim::Seen,
+    entry::{CONFIRM, Entry, pause},
     far,
     held::Held,
-    settle::{CONFIRM, Entry, pause},
 };
 use crate::{flight::Landing, lease::Lease, record::Record, refusal::Refusal, store::StoreError};
 

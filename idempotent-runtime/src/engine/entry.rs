@@ -1,0 +1,80 @@
+//! What one outcome asks of the store, and for how long it is asked.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use super::{Backoff, Call, Engine, Verdict, execute::Executed};
+use crate::{
+    lease::Lease,
+    record::Record,
+    settings::{OnAbandoned, OnRecordFailure},
+    store::StoreError,
+};
+
+/// How long a client is held while a store that gives no answer is asked again.
+pub(super) const CONFIRM: Duration = Duration::from_secs(1);
+
+/// What an outcome asks of the store.
+#[derive(Clone, Copy)]
+pub(super) enum Entry<'a> {
+    /// It is final.
+    Complete(&'a Record),
+    /// It may be repeated.
+    Release,
+    /// `halt`: it may have had its effect.
+    Abandon,
+}
+
+impl<'a> Entry<'a> {
+    pub(super) fn of<A>(call: &Call, executed: &'a Executed<A>) -> Self {
+        let no_effect = match executed {
+            Ok(Verdict::Final { record, .. }) => return Self::Complete(record),
+            Ok(Verdict::Transient { no_effect, .. }) => *no_effect,
+            Err(_panic) => false,
+        };
+        match call.policy.on_abandoned {
+            OnAbandoned::Halt if !no_effect => Self::Abandon,
+            // Under `rerun` a transient answer or a panic means "safe to repeat".
+            OnAbandoned::Halt | OnAbandoned::Rerun => Self::Release,
+        }
+    }
+}
+
+impl Call {
+    /// How long a client is held while the store gives no answer.
+    pub(super) fn patience(&self, entry: Entry<'_>) -> Duration {
+        match (entry, self.policy.on_record_failure) {
+            (Entry::Complete(_), OnRecordFailure::Withhold) => self.policy.wait.max(CONFIRM),
+            _ => CONFIRM,
+        }
+    }
+}
+
+impl Engine {
+    /// One call of the store.
+    pub(super) async fn enter(
+        &self,
+        call: &Call,
+        lease: &Lease,
+        entry: Entry<'_>,
+        until: Instant,
+    ) -> Result<(), StoreError> {
+        let entering = match entry {
+            Entry::Complete(record) => self.store.complete(lease, record.clone(), call.policy.ttl),
+            Entry::Release => self.store.release(lease, call.policy.ttl),
+            Entry::Abandon => self.store.abandon(lease),
+        };
+        self.bounded_until(until, entering).await
+    }
+}
+
+/// Pauses between two tries of a call whose answer is unknown; `false` when time is up.
+pub(super) async fn pause(backoff: &mut Backoff, until: Instant) -> bool {
+    let now = Instant::now();
+    if now >= until {
+        return false;
+    }
+    sleep(backoff.next().min(until - now)).await;
+    true
+}
