@@ -80,7 +80,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // Handlers are the engine's only callers so far.
-#![cfg_attr(not(feature = "axum"), allow(dead_code))]
+#![cfg_attr(not(feature = "axum"), allow(dead_code, unreachable_pub))]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod attempt;
