@@ -47,6 +47,12 @@
 //! - `401`, `403`, `404` and `409` of the handler are final and replayed; put [`DoNotRecord`] beside
 //!   them where that is wrong.
 //! - Timeouts and concurrency limits outside no longer cancel a handler that has begun.
+//! - The body is buffered before `runtime = …` is known: a runtime that comes from an argument can
+//!   lower `max_request_bytes`, and raise it only when it stands in an `Extension` layer too.
+//! - The `Host` header is not part of the fingerprint. A service with several host names for several
+//!   tenants sets `scope`, or adds it with [`IdempotencyBuilder::credentials`].
+//! - An answer is read to its end before it is given, up to `max_response_bytes`: one that trickles is
+//!   held back. Event streams are not.
 //!
 //! # Defaults
 //!
