@@ -13,10 +13,7 @@ use std::{
     future::{Future, poll_fn},
     panic::resume_unwind,
     pin::{Pin, pin},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::AtomicUsize},
     task::Poll,
     time::Duration,
 };
@@ -50,7 +47,6 @@ pub(crate) struct Engine {
     flights: Arc<Flights>,
     heartbeat: Heartbeat,
     tasks: TaskTracker,
-    draining: AtomicBool,
     running: Arc<AtomicUsize>,
     pub(crate) observer: Observer,
 }
@@ -146,7 +142,6 @@ impl Engine {
             flights: Flights::new(settings.max_waiters, settings.max_waiters_per_key),
             heartbeat: Heartbeat::new(Arc::clone(&store), settings.store_timeout),
             tasks: TaskTracker::new(),
-            draining: AtomicBool::new(false),
             running: Arc::default(),
             observer: Observer::new(store.kind()),
             store,
@@ -185,7 +180,7 @@ impl Engine {
         };
         let _requester = Requester(Arc::clone(leading.flight()));
         let engine = Arc::clone(self);
-        let task = async move {
+        let part = Box::pin(async move {
             let ended = match engine.claim(&call, leading, deadline).await {
                 Err(landing) => Ended::landed(landing),
                 Ok(mut running) => {
@@ -196,8 +191,8 @@ impl Engine {
             };
             call.observe(&engine.observer, ended.outcome());
             ended
-        };
-        self.run(Box::pin(task)).await.map_or_else(Answer::from, Ended::answer)
+        });
+        self.run(part).await.map_or_else(Answer::from, Ended::answer)
     }
 
     /// Like [`answer`](Self::answer), with `work` in the caller's own task: only its claim and its
@@ -218,10 +213,12 @@ impl Engine {
         let _requester = Requester(Arc::clone(leading.flight()));
         let _running = self.tasks.token();
         let (engine, claiming) = (Arc::clone(self), call.clone());
-        let claim = async move { engine.claim(&claiming, leading, deadline).await };
+        let token = self.tasks.token();
+        // The token goes after what was claimed: `drain` waits for what a caller that left gives back.
+        let claim = async move { (engine.claim(&claiming, leading, deadline).await, token) };
         let mut running = match joined(self.spawn(claim)).await {
-            Ok(Ok(running)) => running,
-            Ok(Err(landing)) => {
+            Ok((Ok(running), _token)) => running,
+            Ok((Err(landing), _token)) => {
                 let ended = Ended::landed(landing);
                 call.observe(&self.observer, ended.outcome());
                 return ended.answer();
@@ -310,7 +307,6 @@ impl Engine {
     /// Lets no new operation begin, and waits for the running ones and for what is still being
     /// recorded. Answers how many were left at the deadline.
     pub(crate) async fn drain(&self, within: Duration) -> usize {
-        self.draining.store(true, Ordering::Release);
         self.tasks.close();
         match timeout(within, self.tasks.wait()).await {
             Ok(()) => 0,
@@ -318,8 +314,10 @@ impl Engine {
         }
     }
 
+    /// Asked by what holds a token of `tasks`: closed and counted are one atomic, so that nothing
+    /// begins which `drain` does not wait for.
     fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire)
+        self.tasks.is_closed()
     }
 }
 

@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -137,21 +137,22 @@ impl Heartbeat {
         state.last_id += 1;
         let id = state.last_id;
         state.beats.insert(id, beat);
-        self.wake_by(&mut state, due);
+        self.wake_by(state, due);
         Beating { heartbeat: self.clone(), id, watch }
     }
 
-    fn wake_by(&self, state: &mut State, due: Instant) {
-        match state.wakes_at {
+    /// Begins the task, or wakes it sooner. It is begun without the lock: a runtime that shuts down
+    /// drops it at once, and its drop takes the lock.
+    fn wake_by(&self, mut state: MutexGuard<'_, State>, due: Instant) {
+        let wakes_at = state.wakes_at;
+        if wakes_at.is_none_or(|at| due < at) {
+            state.wakes_at = Some(due);
+        }
+        drop(state);
+        match wakes_at {
             Some(at) if at <= due => {}
-            Some(_) => {
-                state.wakes_at = Some(due);
-                self.0.sooner.notify_one();
-            }
-            None => {
-                state.wakes_at = Some(due);
-                tokio::spawn(self.clone().run(due, Running(Some(self.clone()))));
-            }
+            Some(_) => self.0.sooner.notify_one(),
+            None => drop(tokio::spawn(self.clone().run(due, Running(Some(self.clone()))))),
         }
     }
 
@@ -207,7 +208,7 @@ impl Heartbeat {
                 let mut state = lock(&self.0.state);
                 if let Some(beat) = state.beats.get_mut(&id) {
                     beat.due = soon;
-                    self.wake_by(&mut state, soon);
+                    self.wake_by(state, soon);
                 }
             }
         }
@@ -221,8 +222,13 @@ impl Beating {
 
     /// The handler has ended: `max_run` no longer counts.
     pub(crate) fn outlive_max_run(&self) {
-        if let Some(beat) = lock(&self.heartbeat.0.state).beats.get_mut(&self.id) {
-            beat.renew_until = None;
+        let mut state = lock(&self.heartbeat.0.state);
+        let Some(beat) = state.beats.get_mut(&self.id) else { return };
+        let now = Instant::now();
+        // A renewal that `max_run` passed over is made up for.
+        if beat.renew_until.take().is_some_and(|end| end <= now) {
+            beat.due = now;
+            self.heartbeat.wake_by(state, now);
         }
     }
 }

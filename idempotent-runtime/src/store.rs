@@ -93,7 +93,7 @@ pub trait Store: Send + Sync + 'static {
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Lets a lease run out now: the outcome is unknown. The key is remembered for as long as its
-    /// `acquire` asked.
+    /// `acquire` asked. A `renew` that arrives later is refused with [`StoreError::LeaseLost`].
     ///
     /// # Errors
     ///

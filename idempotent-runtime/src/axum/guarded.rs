@@ -100,7 +100,7 @@ impl<T> Guarded<T> {
         // Boxed, so that the future of a guarded handler is not twice as large as that of a bare one.
         let extract = Box::pin(T::from_request(request, state));
         let (value, asked) = noting_attempts(extract).await;
-        kept.attempt = asked.or(kept.attempt);
+        kept.attempt = kept.attempt.take().or(asked);
         let value = value.map_err(GuardedRejection::inner)?;
         Ok(Self { value, guard: Guard(Some(kept)) })
     }

@@ -41,7 +41,7 @@ impl Engine {
         deadline: Instant,
     ) -> Result<Box<Running>, Landing> {
         match self.win(call, &leading, deadline).await {
-            Ok((held, permit)) => Ok(Box::new(Running { leading, held, permit })),
+            Ok((held, permit)) => Ok(Box::new(Running { permit, leading, held })),
             Err(landing) => {
                 leading.land(landing.clone());
                 Err(landing)

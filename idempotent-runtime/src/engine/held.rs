@@ -21,10 +21,11 @@ use crate::{
 
 /// The right to run the handler once.
 pub(super) struct Running {
+    /// Given back first, so that those whom the flight sends back to the store find a place.
+    pub(super) permit: Permit,
     pub(super) leading: Leading,
     /// `None` where `on_store_error = bypass` lets the handler run unguarded.
     pub(super) held: Option<Held>,
-    pub(super) permit: Permit,
 }
 
 impl Running {

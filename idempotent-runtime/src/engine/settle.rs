@@ -53,7 +53,10 @@ impl Engine {
         let Some(held) = &mut running.held else { return Ended::of(executed) };
         let entry = Entry::of(call, &executed);
         let truth = match entry {
-            Entry::Complete(record) => self.confirm(call, held, record, error, false, until).await,
+            Entry::Complete(record) => {
+                held.outlive_max_run();
+                self.confirm(call, held, record, error, false, until).await
+            }
             Entry::Release | Entry::Abandon => {
                 self.returned(call, held.lease(), entry, error, until).await
             }

@@ -334,8 +334,7 @@ impl Store for MemoryStore {
     async fn renew(&self, lease: &Lease, lease_for: Duration) -> Result<(), StoreError> {
         let now = self.0.clock.now();
         let mut shard = self.0.shard(&lease.key);
-        shard.owned(lease, now)?.lease_until(now.after(lease_for));
-        Ok(())
+        shard.owned(lease, now)?.renew(now.after(lease_for))
     }
 
     async fn release(&self, lease: &Lease, retention: Duration) -> Result<(), StoreError> {
@@ -346,7 +345,7 @@ impl Store for MemoryStore {
 
     async fn abandon(&self, lease: &Lease) -> Result<(), StoreError> {
         let now = self.0.clock.now();
-        self.0.shard(&lease.key).owned(lease, now)?.lease_until(now);
+        self.0.shard(&lease.key).owned(lease, now)?.abandon(now);
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use idempotent_runtime::KeyState;
+use idempotent_runtime::{KeyState, OnRecordFailure};
 use idempotent_tests::{Fault, Gate, Step};
 use tokio::{
     sync::mpsc,
@@ -237,6 +237,26 @@ async fn an_outcome_that_cannot_be_saved_keeps_its_lease_beyond_max_run() {
     let second = Process::with(settings(&other(&store)), &elsewhere);
     assert_eq!(second.pay("k").await.text(), "payment 1, attempt 1");
     assert_eq!(elsewhere.runs(), 0);
+}
+
+/// CASES 49: nor while a client is still held, although a renewal was passed over before its handler
+/// ended.
+#[tokio::test(start_paused = true)]
+async fn an_outcome_that_is_withheld_keeps_its_lease_beyond_max_run() {
+    let (store, gate) = (faulty(), Gate::new());
+    let handler = Handler::gated(&gate);
+    let withhold = settings(&store).on_record_failure(OnRecordFailure::Withhold).wait(4 * LEASE);
+    let process = Process::with(withhold.max_run(LEASE / 2), &handler);
+    let request = process.begin_pay("k").await;
+    gate.reached().await;
+    sleep(LEASE).await; // beyond `max_run`, within the lease that was renewed before it
+    store.always(Step::Complete, Fault::Unreachable);
+    gate.open();
+    sleep(2 * LEASE).await; // the client is held; without renewals the lease would have run out
+    assert!(matches!(process.state("k").await, KeyState::Leased { attempt: 1, .. }));
+    store.heal();
+    assert_paid(&request.answer().await, 1, 1);
+    assert_eq!(handler.runs(), 1);
 }
 
 /// CASES 49: its outcome is being saved, which is no time to begin a second run.

@@ -34,6 +34,8 @@ enum Phase {
     Leased {
         until: Moment,
         retention: Retention,
+        /// By its owner: a renewal that arrives late does not bring it back.
+        given_up: bool,
     },
     Released {
         forgotten_at: Moment,
@@ -42,13 +44,16 @@ enum Phase {
 
 impl Phase {
     fn leased(request: &AcquireRequest<'_>, now: Moment) -> Self {
-        Self::Leased { until: now.after(request.lease_for), retention: request.retention }
+        let (until, retention) = (now.after(request.lease_for), request.retention);
+        Self::Leased { until, retention, given_up: false }
     }
 
     fn forgotten_at(self) -> Moment {
         match self {
             Self::Leased { retention: Retention::UntilResolved, .. } => Moment::NEVER,
-            Self::Leased { until, retention: Retention::For(retention) } => until.after(retention),
+            Self::Leased { until, retention: Retention::For(retention), .. } => {
+                until.after(retention)
+            }
             Self::Released { forgotten_at } => forgotten_at,
         }
     }
@@ -114,7 +119,8 @@ impl Held {
             Phase::Leased { until, .. } if same_id => {
                 // Asked again after a lost answer: the caller counts from its last call.
                 let until = until.max(now.after(request.lease_for));
-                self.phase = Phase::Leased { until, retention: request.retention };
+                let retention = request.retention;
+                self.phase = Phase::Leased { until, retention, given_up: false };
                 return Ok(Acquired::Granted(self.lease(request.key)));
             }
             Phase::Leased { until, .. } if !until.has_come(now) => {
@@ -132,9 +138,17 @@ impl Held {
         Ok(Acquired::Granted(self.lease(request.key)))
     }
 
-    pub(super) fn lease_until(&mut self, deadline: Moment) {
-        if let Phase::Leased { until, .. } = &mut self.phase {
-            *until = deadline;
+    pub(super) fn renew(&mut self, deadline: Moment) -> Result<(), StoreError> {
+        match &mut self.phase {
+            Phase::Leased { until, given_up: false, .. } => *until = deadline,
+            _ => return Err(StoreError::LeaseLost),
+        }
+        Ok(())
+    }
+
+    pub(super) fn abandon(&mut self, now: Moment) {
+        if let Phase::Leased { until, given_up, .. } = &mut self.phase {
+            (*until, *given_up) = (now, true);
         }
     }
 

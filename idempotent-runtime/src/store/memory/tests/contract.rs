@@ -266,3 +266,13 @@ async fn inspect_shows_whose_key_it_is_and_which_attempt() {
     };
     assert_eq!((whose, attempt, token), (fingerprint(), 1, lease.token));
 }
+
+/// A renewal that was under way when its owner gave the lease up does not bring it back.
+#[test]
+fn a_renewal_that_arrives_after_its_lease_was_abandoned_is_refused() {
+    let store = MemoryStore::new();
+    let lease = ask(1).granted(&store);
+    done(store.abandon(&lease)).unwrap();
+    assert!(matches!(done(store.renew(&lease, LEASE)), Err(StoreError::LeaseLost)));
+    assert!(matches!(done(store.inspect(&lease.key)).unwrap(), KeyState::Abandoned { .. }));
+}
