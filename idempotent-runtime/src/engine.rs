@@ -87,7 +87,7 @@ pub(crate) enum Answer<A> {
     Refused(Refusal),
 }
 
-/// How the task that leads a flight ended.
+/// How a flight ended for the request that leads it.
 enum Ended<A> {
     Answer(Answer<A>),
     Panicked(Box<dyn Any + Send>),
@@ -166,7 +166,7 @@ impl Engine {
         })
     }
 
-    /// Answers one request; `work` runs in a task of its own, if it runs.
+    /// Answers one request; `work`, if it runs, gets a task of its own as soon as it has to wait.
     pub(crate) async fn answer<A>(self: &Arc<Self>, call: Box<Call>, work: Work<A>) -> Answer<A>
     where
         A: Send + 'static,

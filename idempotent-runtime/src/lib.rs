@@ -46,6 +46,8 @@
 //! - Renaming a route forgets its keys unless `operation` is set.
 //! - `401`, `403`, `404` and `409` of the handler are final and replayed; put [`DoNotRecord`] beside
 //!   them where that is wrong.
+//! - A handler loses sight of its caller's task-locals when it gets its task: where it first waits, in
+//!   builds with debug assertions at once. One that needs them has `spawn = false`.
 //! - Timeouts and concurrency limits outside no longer cancel a handler that has begun.
 //! - The body is buffered before `runtime = …` is known: a runtime that comes from an argument can
 //!   lower `max_request_bytes`, and raise it only when it stands in an `Extension` layer too.

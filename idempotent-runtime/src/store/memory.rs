@@ -13,7 +13,7 @@ use std::{
     fmt,
     hash::BuildHasher,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -30,7 +30,7 @@ use self::{
     shard::Shard,
 };
 use super::{AcquireRequest, Acquired, KeyState, Store, StoreError};
-use crate::{key::StorageKey, lease::Lease, record::Record, settings::defaults};
+use crate::{key::StorageKey, lease::Lease, record::Record, settings::defaults, sync::lock};
 
 const SHARDS: usize = 128;
 /// How many expired keys one `acquire` clears away when it meets a full store.
@@ -305,11 +305,6 @@ impl Inner {
         shard.hold(*request.key, held);
         Ok(Acquired::Granted(lease))
     }
-}
-
-/// A panic under the lock is one of the allocator or of moka; the maps themselves are whole.
-fn lock(shard: &Mutex<Shard>) -> MutexGuard<'_, Shard> {
-    shard.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Store for MemoryStore {
