@@ -1,18 +1,23 @@
-//! The function under the attribute, taken apart.
+//! The handler under `#[idempotent]`, taken apart.
 
-use proc_macro2::{Group, Span, TokenStream, TokenTree};
+use proc_macro2::TokenStream;
 use syn::{
-    Attribute, FnArg, GenericParam, Generics, Ident, Lifetime, PredicateType, Safety, Signature,
-    Token, Type, TypeParam, TypeParamBound, Visibility, WhereClause, WherePredicate,
-    parse::{ParseStream, Parser as _},
+    FnArg, GenericParam, Generics, Ident, Lifetime, PredicateType, Safety, Signature, Token, Type,
+    TypeParam, TypeParamBound, Visibility, WhereClause, WherePredicate,
 };
 
-use crate::{argument::Argument, ctxt::Ctxt, model::Spawn, output::Output};
+use crate::{
+    argument::Argument,
+    ctxt::Ctxt,
+    item::{Body, Item, is_cfg},
+    model::{Attribute, Spawn},
+    output::Output,
+};
 
 /// An async function that can be guarded.
 pub(crate) struct Handler {
-    pub(crate) attrs: Vec<Attribute>,
-    pub(crate) inner_attrs: Vec<Attribute>,
+    pub(crate) attrs: Vec<syn::Attribute>,
+    pub(crate) inner_attrs: Vec<syn::Attribute>,
     pub(crate) visibility: Visibility,
     pub(crate) asyncness: Token![async],
     pub(crate) fn_token: Token![fn],
@@ -26,27 +31,11 @@ pub(crate) struct Handler {
     pub(crate) body: Body,
 }
 
-/// The function's body, as the tokens it was written in: it need not be understood to be moved, and
-/// stays intact while somebody is typing in it.
-pub(crate) struct Body {
-    pub(crate) braces: Span,
-    pub(crate) statements: TokenStream,
-}
-
-/// The function as it stands there.
-struct Function {
-    attrs: Vec<Attribute>,
-    inner_attrs: Vec<Attribute>,
-    visibility: Visibility,
-    signature: Signature,
-    body: Body,
-}
-
 impl Handler {
     /// Reads the function and notes everything about it that cannot be guarded.
     pub(crate) fn parse(ctxt: &mut Ctxt, item: TokenStream, spawn: Spawn) -> Option<Self> {
-        let function = ctxt.ok(Function::parse.parse2(item))?;
-        let Function { attrs, inner_attrs, visibility, signature, body } = function;
+        let item = ctxt.ok(Item::parse(item, Attribute::Handler))?;
+        let Item { attrs, inner_attrs, visibility, signature, body } = item;
         check_attributes(ctxt, &attrs);
         check_qualifiers(ctxt, &signature);
         let generics = generics(ctxt, signature.generics, spawn);
@@ -86,46 +75,8 @@ impl Handler {
     }
 }
 
-impl Function {
-    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
-        let attrs = input.call(Attribute::parse_outer)?;
-        let visibility = input.parse()?;
-        if !is_function(input) {
-            return Err(input.error("`#[idempotent]` goes on an async handler function"));
-        }
-        let signature: Signature = input.parse()?;
-        if input.peek(Token![;]) {
-            let message = "a handler needs a body to guard: put `#[idempotent]` on the \
-                           implementation";
-            return Err(input.error(message));
-        }
-        let body: Group = input.parse()?;
-        let (inner_attrs, statements) = split_inner_attributes.parse2(body.stream())?;
-        let body = Body { braces: body.span(), statements };
-        Ok(Self { attrs, inner_attrs, visibility, signature, body })
-    }
-}
-
-const QUALIFIERS: [&str; 4] = ["async", "const", "extern", "unsafe"];
-
-fn is_function(input: ParseStream<'_>) -> bool {
-    let ahead = input.fork();
-    loop {
-        match ahead.parse() {
-            Ok(TokenTree::Ident(ident)) if ident == "fn" => return true,
-            Ok(TokenTree::Ident(ident)) if QUALIFIERS.iter().any(|word| ident == word) => {}
-            Ok(TokenTree::Literal(_)) => {} // the ABI behind `extern`
-            _ => return false,
-        }
-    }
-}
-
-fn split_inner_attributes(input: ParseStream<'_>) -> syn::Result<(Vec<Attribute>, TokenStream)> {
-    Ok((input.call(Attribute::parse_inner)?, input.parse()?))
-}
-
 /// Attributes that are still to come, because they stand below ours, see the rewritten function.
-fn check_attributes(ctxt: &mut Ctxt, attrs: &[Attribute]) {
+fn check_attributes(ctxt: &mut Ctxt, attrs: &[syn::Attribute]) {
     for attr in attrs {
         let names: Vec<_> = attr.path().segments.iter().map(|s| s.ident.to_string()).collect();
         match names.iter().map(String::as_str).collect::<Vec<_>>()[..] {
@@ -202,11 +153,6 @@ fn make_static(param: &mut TypeParam, where_clause: Option<&mut WhereClause>) {
 
 fn is_static(bound: &TypeParamBound) -> bool {
     matches!(bound, TypeParamBound::Lifetime(lifetime) if lifetime.ident == "static")
-}
-
-/// Whether the attribute can make what it stands on vanish.
-pub(crate) fn is_cfg(attr: &Attribute) -> bool {
-    attr.path().is_ident("cfg")
 }
 
 #[cfg(test)]

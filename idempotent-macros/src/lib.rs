@@ -1,9 +1,9 @@
-//! The attribute of [`idempotent-runtime`](https://docs.rs/idempotent-runtime), which re-exports it:
+//! The attributes of [`idempotent-runtime`](https://docs.rs/idempotent-runtime), which re-exports them:
 //! depend on that crate, not on this one.
 //!
-//! An attribute is read into `Options`, one slot for each option, and the function into a `Handler`;
-//! both note every mistake they find. Without one, `expand` writes the guarded handler. With one,
-//! `fallback` writes the function as it was, and all the errors.
+//! An attribute is read into `Options`, one slot for each option, and the function into a `Handler` or
+//! a `Function`; both note every mistake they find. Without one, `expand` writes the guarded function.
+//! With one, `fallback` writes the function as it was, and all the errors.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
@@ -12,7 +12,9 @@ mod argument;
 mod ctxt;
 mod expand;
 mod fallback;
+mod function;
 mod handler;
+mod item;
 mod model;
 mod output;
 mod parse;
@@ -21,7 +23,7 @@ mod snapshots;
 
 use proc_macro2::TokenStream;
 
-use self::{ctxt::Ctxt, handler::Handler, parse::Options};
+use self::{ctxt::Ctxt, function::Function, handler::Handler, model::Attribute, parse::Options};
 
 /// Makes an axum handler run once for each idempotency key, however often the request is sent.
 ///
@@ -48,6 +50,8 @@ use self::{ctxt::Ctxt, handler::Handler, parse::Options};
 /// |---|---|---|
 /// | `key = header("…")` | The header that carries the client's idempotency key. | |
 /// | `key = order.reference` | The key is a value of the request, here of the body. | |
+/// | `key = fingerprint` | The key is the fingerprint: equal requests are one (`&fingerprint` is an argument of that name). | |
+/// | `key = hash(order)` | The key is the digest of a value that implements `Serialize`: a `ContentKey`. | |
 /// | `ttl = "24h"` | How long a record is replayed, from the end of the operation. | 24 h |
 /// | `scope = user.id` | Whose key it is: two scopes never share one. | Credentials are part of the fingerprint. |
 /// | `fingerprint = (&body.amount, &body.currency)` | What has to be the same for a request to be a retry, besides method and path. | Query and body. |
@@ -71,6 +75,12 @@ use self::{ctxt::Ctxt, handler::Handler, parse::Options};
 /// arguments bind. It is evaluated after all extractors and before the body, and its value is only
 /// borrowed, of a tuple each element: `scope = (tenant.id, user.name)` moves neither. A `key` that is
 /// `None` is a missing key.
+///
+/// # Content keys
+///
+/// For clients that send no key, `key = fingerprint` takes what they ask for as its name, with a short
+/// ttl such as `ttl = "5min"`. **Two equal orders are one**: who orders the same thing twice within the
+/// ttl gets it once. A key that the client draws is always better.
 ///
 /// # The function
 ///
@@ -97,11 +107,94 @@ pub fn idempotent(
 
 fn guard(attribute: TokenStream, item: &TokenStream) -> TokenStream {
     let mut ctxt = Ctxt::new();
-    let options = Options::parse(&mut ctxt, attribute);
+    let options = Options::parse(&mut ctxt, Attribute::Handler, attribute);
     let handler = Handler::parse(&mut ctxt, item.clone(), options.spawn());
     let guard = options.finish(&mut ctxt);
     match ctxt.finish(guard.zip(handler)) {
-        Ok((guard, handler)) => expand::expand(&guard, &handler),
+        Ok((guard, handler)) => expand::handler::expand(&guard, &handler),
+        Err(errors) => fallback::fallback(item, errors),
+    }
+}
+
+/// Makes an async function have its effect once for each key, however often it is called: for messages
+/// of a broker, jobs, timers, webhooks.
+///
+/// ```ignore
+/// #[idempotent_fn(key = event.id, ttl = "7d", runtime = self.idempotency)]
+/// async fn on_paid(&self, event: OrderPaid) -> Result<Shipment, ShipError> {
+///     self.carrier.ship(event.order).await
+/// }
+/// ```
+///
+/// `Ok` is recorded, as JSON, and given to whoever calls with the same key. `Err` is given to its
+/// caller as it is and not recorded: the key is released, and the next call runs. So an `Err` *means*
+/// "safe to repeat". Everything that is not the function's own doing arrives as an
+/// `idempotent_runtime::Error` in `E`.
+///
+/// # The function
+///
+/// Any async function that returns `Result<T, E>` with `T: Serialize + DeserializeOwned` and
+/// `E: From<idempotent_runtime::Error>`: free, a method, in an `impl` of a trait, also under
+/// `#[async_trait]`, generic, borrowing. Its signature stays as it is. It runs in its caller's task,
+/// on a tokio runtime, and its future is `Send` where its body is.
+///
+/// - A value that is replayed went through JSON: what `T` skips is lost, `NaN` comes back as an error.
+/// - **A record that no longer reads as `T` is an error** (`Error::Unreadable`), never a second
+///   execution: add fields with `#[serde(default)]`.
+/// - A value that cannot be serialised, or is larger than `max_response_bytes`, is recorded as a
+///   tombstone: the function ran, and later calls get `Error::NotReplayable`.
+/// - A call whose future is dropped while the body runs leaves its lease to lapse, and the next call
+///   takes over as another attempt (`on_abandoned = halt`: nobody does). Spawn it, where its caller may
+///   go away.
+///
+/// # Options
+///
+/// `key` and `runtime` are needed. Every mistake in them is an error at compile time.
+///
+/// | Option | Meaning | Without it |
+/// |---|---|---|
+/// | `key = event.id` | What names the operation. `None` and the empty string are an error. | |
+/// | `key = hash(event)` | The digest of a value that implements `Serialize`, a `ContentKey`. | |
+/// | `runtime = self.idempotency` | The `Idempotency` to use. | |
+/// | `ttl = "7d"` | How long a value is replayed, from the end of the call. | 24 h |
+/// | `scope = event.tenant` | Whose key it is: two scopes never share one. | One scope for all. |
+/// | `fingerprint = (&event.amount, &event.currency)` | What has to be the same for a call to be a repetition. | The key alone. |
+/// | `attempt = attempt` | Binds the attempt in the body: a `ValueAttempt<T>`. | |
+/// | `lease = "30s"` | How long a process that died blocks the key. Renewed while the function runs. | 30 s |
+/// | `wait = "10s"` | How long a duplicate waits for the value of the first. | 10 s |
+/// | `on_abandoned = rerun` | After a crash with unknown outcome the next call runs again; with `halt` it gets an error until somebody has looked, and so does the one after an `Err`. | `rerun` |
+/// | `on_store_error = fail` | While the store cannot be reached, calls are errors; with `bypass` they run unguarded. | `fail` |
+/// | `on_record_failure = answer` | The caller gets its value also where recording it has to be repeated; with `withhold` it waits. | `answer` |
+/// | `operation = "ship_order"` | The name of the operation, which outlives a renaming. | Module and function. |
+/// | `crate = some::path` | Where `idempotent-runtime` is found under another name. | `::idempotent_runtime` |
+///
+/// **Renaming or moving a function forgets its keys** unless `operation` is set. Two methods of one
+/// name in one module have to set it: both are refused as soon as both were called.
+///
+/// # Expressions
+///
+/// `key`, `scope`, `fingerprint` and `runtime` take any expression over the function's arguments. It is
+/// evaluated before the body, and its value is only borrowed, of a tuple each element.
+///
+/// # Content keys
+///
+/// `key = hash(event)` is for messages without an id of their own, with a short ttl such as
+/// `ttl = "5min"`. **Two equal events are one.** See `ContentKey`.
+#[proc_macro_attribute]
+pub fn idempotent_fn(
+    attribute: proc_macro::TokenStream,
+    item: proc_macro::TokenStream,
+) -> proc_macro::TokenStream {
+    guard_function(attribute.into(), &item.into()).into()
+}
+
+fn guard_function(attribute: TokenStream, item: &TokenStream) -> TokenStream {
+    let mut ctxt = Ctxt::new();
+    let options = Options::parse(&mut ctxt, Attribute::Function, attribute);
+    let function = Function::parse(&mut ctxt, item.clone());
+    let guard = options.finish_function(&mut ctxt);
+    match ctxt.finish(guard.zip(function)) {
+        Ok((guard, function)) => expand::function::expand(&guard, &function),
         Err(errors) => fallback::fallback(item, errors),
     }
 }

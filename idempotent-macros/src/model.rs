@@ -4,33 +4,68 @@ use std::time::Duration;
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
-use syn::{Expr, LitStr, Path};
+use syn::{Expr, Ident, LitStr, Path};
 
-/// The attribute. An option that was not given is `None` and left to the runtime's default, which is
-/// written once, there.
-pub(crate) struct Guard {
+/// Which of the two attributes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(test, derive(Debug))]
+pub(crate) enum Attribute {
+    /// `#[idempotent]`
+    Handler,
+    /// `#[idempotent_fn]`
+    Function,
+}
+
+/// What both attributes say. An option that was not given is `None` and left to the runtime's
+/// default, which is written once, there.
+pub(crate) struct Common {
     pub(crate) crate_path: Option<Path>,
     pub(crate) fingerprint: Option<Expr>,
-    pub(crate) key: Key,
     pub(crate) lease: Option<Duration>,
     pub(crate) on_abandoned: Option<OnAbandoned>,
     pub(crate) on_record_failure: Option<OnRecordFailure>,
     pub(crate) on_store_error: Option<OnStoreError>,
     pub(crate) operation: Option<LitStr>,
-    pub(crate) optional: bool,
-    pub(crate) record: Option<RecordRule>,
-    pub(crate) runtime: Option<Expr>,
     pub(crate) scope: Option<Expr>,
-    pub(crate) spawn: Spawn,
     pub(crate) ttl: Option<Duration>,
     pub(crate) wait: Option<Duration>,
 }
 
-/// Where the idempotency key comes from.
+/// `#[idempotent]`.
+pub(crate) struct Guard {
+    pub(crate) common: Common,
+    pub(crate) key: Key,
+    pub(crate) optional: bool,
+    pub(crate) record: Option<RecordRule>,
+    pub(crate) runtime: Option<Expr>,
+    pub(crate) spawn: Spawn,
+}
+
+/// `#[idempotent_fn]`.
+pub(crate) struct FunctionGuard {
+    pub(crate) attempt: Option<Ident>,
+    pub(crate) common: Common,
+    pub(crate) key: FunctionKey,
+    pub(crate) runtime: Expr,
+}
+
+/// Where the idempotency key of a request comes from.
 pub(crate) enum Key {
     /// A request header, by its lower-case name.
     Header(LitStr),
+    /// The request's fingerprint.
+    Fingerprint,
+    /// `hash(…)` of an expression over the handler's arguments.
+    Content(Expr),
     /// An expression over the handler's arguments.
+    Expression(Expr),
+}
+
+/// Where the idempotency key of a call comes from.
+pub(crate) enum FunctionKey {
+    /// `hash(…)` of an expression over the function's arguments.
+    Content(Expr),
+    /// An expression over the function's arguments.
     Expression(Expr),
 }
 

@@ -1,4 +1,4 @@
-//! From the attribute's tokens to a [`Guard`].
+//! From an attribute's tokens to a [`Guard`] or a [`FunctionGuard`].
 
 mod duration;
 mod key;
@@ -17,20 +17,31 @@ use syn::{
 
 pub(crate) use self::value::unparenthesized;
 
-use self::slot::Slot;
+use self::{names::Name, slot::Slot};
 use crate::{
     ctxt::Ctxt,
-    model::{Guard, Key, OnAbandoned, OnRecordFailure, OnStoreError, RecordRule, Spawn},
+    model::{
+        Attribute, Common, FunctionGuard, FunctionKey, Guard, Key, OnAbandoned, OnRecordFailure,
+        OnStoreError, RecordRule, Spawn,
+    },
 };
 
 /// What was given, a slot for each option.
-#[derive(Default)]
 pub(crate) struct Options {
-    crate_path: Slot<Path>,
-    fingerprint: Slot<Expr>,
-    key: Slot<Key>,
+    attribute: Attribute,
+    slots: Slots,
     /// A misspelt key is not also a missing one.
     key_is_misspelt: bool,
+    runtime_is_misspelt: bool,
+}
+
+#[derive(Default)]
+struct Slots {
+    attempt: Slot<Ident>,
+    crate_path: Slot<Path>,
+    fingerprint: Slot<Expr>,
+    function_key: Slot<FunctionKey>,
+    key: Slot<Key>,
     lease: Slot<Duration>,
     on_abandoned: Slot<OnAbandoned>,
     on_record_failure: Slot<OnRecordFailure>,
@@ -47,10 +58,12 @@ pub(crate) struct Options {
 
 impl Options {
     /// Reads as much of the attribute as can be read.
-    pub(crate) fn parse(ctxt: &mut Ctxt, attribute: TokenStream) -> Self {
-        let mut options = Self::default();
+    pub(crate) fn parse(ctxt: &mut Ctxt, attribute: Attribute, tokens: TokenStream) -> Self {
+        let slots = Slots::default();
+        let (key_is_misspelt, runtime_is_misspelt) = (false, false);
+        let mut options = Self { attribute, slots, key_is_misspelt, runtime_is_misspelt };
         let read = |input: ParseStream<'_>| options.read(ctxt, input);
-        let result = read.parse2(attribute);
+        let result = read.parse2(tokens);
         ctxt.ok(result);
         options
     }
@@ -71,67 +84,106 @@ impl Options {
 
     /// Reads one option. On `false` the caller goes on behind the next comma.
     fn read_option(&mut self, ctxt: &mut Ctxt, input: ParseStream<'_>) -> bool {
-        let Ok(name) = input.call(Ident::parse_any) else {
+        let Ok(ident) = input.call(Ident::parse_any) else {
             ctxt.push(input.error("expected an option, such as `ttl = \"24h\"`"));
             return false;
         };
-        match name.to_string().as_str() {
-            "crate" => self.crate_path.set(ctxt, value::crate_path(&name, input), name),
-            "fingerprint" => self.fingerprint.set(ctxt, value::over_arguments(&name, input), name),
-            "key" => self.key.set(ctxt, key::key(&name, input), name),
-            "lease" => self.lease.set(ctxt, duration::lease(&name, input), name),
-            "on_abandoned" => self.on_abandoned.set(ctxt, value::word(&name, input), name),
+        let attribute = self.attribute;
+        let (name, slots) = (Name { ident, attribute }, &mut self.slots);
+        let text = name.to_string();
+        if !attribute.has(&text) {
+            self.key_is_misspelt |= attribute.meant(&text) == Some("key");
+            self.runtime_is_misspelt |= attribute.meant(&text) == Some("runtime");
+            ctxt.push(Error::new(name.span(), attribute.unknown(&text)));
+            return false;
+        }
+        match text.as_str() {
+            "attempt" => slots.attempt.set(ctxt, value::binding(&name, input), name),
+            "crate" => slots.crate_path.set(ctxt, value::crate_path(&name, input), name),
+            "fingerprint" => slots.fingerprint.set(ctxt, value::over_arguments(&name, input), name),
+            "key" if attribute == Attribute::Function => {
+                slots.function_key.set(ctxt, key::function_key(&name, input), name)
+            }
+            "key" => slots.key.set(ctxt, key::key(&name, input), name),
+            "lease" => slots.lease.set(ctxt, duration::lease(&name, input), name),
+            "on_abandoned" => slots.on_abandoned.set(ctxt, value::word(&name, input), name),
             "on_record_failure" => {
-                self.on_record_failure.set(ctxt, value::word(&name, input), name)
+                slots.on_record_failure.set(ctxt, value::word(&name, input), name)
             }
-            "on_store_error" => self.on_store_error.set(ctxt, value::word(&name, input), name),
-            "operation" => self.operation.set(ctxt, value::operation(&name, input), name),
-            "optional" => self.optional.set(ctxt, value::flag(&name, input), name),
-            "record" => self.record.set(ctxt, value::word(&name, input), name),
-            "runtime" => self.runtime.set(ctxt, value::over_arguments(&name, input), name),
-            "scope" => self.scope.set(ctxt, value::over_arguments(&name, input), name),
-            "spawn" => self.spawn.set(ctxt, value::spawn(&name, input), name),
-            "ttl" => self.ttl.set(ctxt, duration::ttl(&name, input), name),
-            "wait" => self.wait.set(ctxt, duration::wait(&name, input), name),
-            unknown => {
-                self.key_is_misspelt |= names::meant(unknown) == Some("key");
-                ctxt.push(Error::new(name.span(), names::unknown(unknown)));
-                false
-            }
+            "on_store_error" => slots.on_store_error.set(ctxt, value::word(&name, input), name),
+            "operation" => slots.operation.set(ctxt, value::operation(&name, input), name),
+            "optional" => slots.optional.set(ctxt, value::flag(&name, input), name),
+            "record" => slots.record.set(ctxt, value::word(&name, input), name),
+            "runtime" => slots.runtime.set(ctxt, value::over_arguments(&name, input), name),
+            "scope" => slots.scope.set(ctxt, value::over_arguments(&name, input), name),
+            "spawn" => slots.spawn.set(ctxt, value::spawn(&name, input), name),
+            "ttl" => slots.ttl.set(ctxt, duration::ttl(&name, input), name),
+            "wait" => slots.wait.set(ctxt, duration::wait(&name, input), name),
+            // Every option is in this list, which the tests of `names` and of this file hold.
+            _ => false,
         }
     }
 
     /// Where the handler runs, as far as could be read.
     pub(crate) fn spawn(&self) -> Spawn {
-        self.spawn.value().copied().unwrap_or(Spawn::Detached)
+        self.slots.spawn.value().copied().unwrap_or(Spawn::Detached)
     }
 
-    /// The attribute, if nothing was wrong with it.
+    /// `#[idempotent]`, if nothing was wrong with it.
     pub(crate) fn finish(self, ctxt: &mut Ctxt) -> Option<Guard> {
-        if !self.key.is_given() && !self.key_is_misspelt {
+        if !self.slots.key.is_given() && !self.key_is_misspelt {
             let message = "`key` is missing: what tells a retry from a new request? Write \
                            `#[idempotent(key = header(\"Idempotency-Key\"), ttl = \"24h\")]`, or \
                            take a value from the handler's arguments, as in `key = \
                            order.reference`";
             ctxt.push(Error::new(Span::call_site(), message));
         }
-        Some(Guard {
-            spawn: self.spawn(),
+        let spawn = self.spawn();
+        let mut slots = self.slots;
+        let (key, optional) = (slots.key.take()?, slots.optional.take().is_some());
+        if optional && !matches!(key, Key::Header(_) | Key::Expression(_)) {
+            let message = "`optional` says nothing here: every request has a fingerprint and content; \
+                           leave it out";
+            ctxt.push(Error::new(Span::call_site(), message));
+        }
+        let (record, runtime) = (slots.record.take(), slots.runtime.take());
+        Some(Guard { common: slots.common(), key, optional, record, runtime, spawn })
+    }
+
+    /// `#[idempotent_fn]`, if nothing was wrong with it.
+    pub(crate) fn finish_function(self, ctxt: &mut Ctxt) -> Option<FunctionGuard> {
+        let mut slots = self.slots;
+        if !slots.function_key.is_given() && !self.key_is_misspelt {
+            let message = "`key` is missing: what tells a repeated call from a new one? Take a value \
+                           from the function's arguments, as in `key = event.id`";
+            ctxt.push(Error::new(Span::call_site(), message));
+        }
+        if !slots.runtime.is_given() && !self.runtime_is_misspelt {
+            let message = "`runtime` is missing: a function has no request to find its `Idempotency` \
+                           in. Write `runtime = self.idempotency`, or take it as an argument, \
+                           `idempotency: &Idempotency`, and write `runtime = idempotency`";
+            ctxt.push(Error::new(Span::call_site(), message));
+        }
+        let (key, runtime) = (slots.function_key.take(), slots.runtime.take());
+        let (attempt, common) = (slots.attempt.take(), slots.common());
+        Some(FunctionGuard { attempt, common, key: key?, runtime: runtime? })
+    }
+}
+
+impl Slots {
+    fn common(self) -> Common {
+        Common {
             crate_path: self.crate_path.into_value(),
             fingerprint: self.fingerprint.into_value(),
-            key: self.key.into_value()?,
             lease: self.lease.into_value(),
             on_abandoned: self.on_abandoned.into_value(),
             on_record_failure: self.on_record_failure.into_value(),
             on_store_error: self.on_store_error.into_value(),
             operation: self.operation.into_value(),
-            optional: self.optional.into_value().is_some(),
-            record: self.record.into_value(),
-            runtime: self.runtime.into_value(),
             scope: self.scope.into_value(),
             ttl: self.ttl.into_value(),
             wait: self.wait.into_value(),
-        })
+        }
     }
 }
 
@@ -143,7 +195,14 @@ mod tests {
 
     fn parse(attribute: TokenStream) -> Result<Guard, Vec<String>> {
         let mut ctxt = Ctxt::new();
-        let guard = Options::parse(&mut ctxt, attribute).finish(&mut ctxt);
+        let guard = Options::parse(&mut ctxt, Attribute::Handler, attribute).finish(&mut ctxt);
+        ctxt.finish(guard).map_err(|errors| errors.messages())
+    }
+
+    fn parse_function(attribute: TokenStream) -> Result<FunctionGuard, Vec<String>> {
+        let mut ctxt = Ctxt::new();
+        let options = Options::parse(&mut ctxt, Attribute::Function, attribute);
+        let guard = options.finish_function(&mut ctxt);
         ctxt.finish(guard).map_err(|errors| errors.messages())
     }
 
@@ -155,19 +214,51 @@ mod tests {
     fn every_documented_option_is_read_in_its_documented_form() {
         let all = names::OPTIONS.map(|(_, form)| form).join(", ");
         let guard = parse(all.parse().unwrap()).unwrap_or_else(|errors| panic!("{errors:?}"));
-        assert!(guard.crate_path.is_some());
-        assert!(guard.fingerprint.is_some() && guard.runtime.is_some() && guard.scope.is_some());
+        assert!(guard.common.crate_path.is_some());
+        assert!(
+            guard.common.fingerprint.is_some()
+                && guard.runtime.is_some()
+                && guard.common.scope.is_some()
+        );
         assert!(matches!(&guard.key, Key::Header(name) if name.value() == "idempotency-key"));
-        assert_eq!(guard.lease, Some(Duration::from_secs(30)));
-        assert_eq!(guard.ttl, Some(Duration::from_hours(24)));
-        assert_eq!(guard.wait, Some(Duration::from_secs(10)));
-        assert_eq!(guard.on_abandoned, Some(OnAbandoned::Halt));
-        assert_eq!(guard.on_record_failure, Some(OnRecordFailure::Withhold));
-        assert_eq!(guard.on_store_error, Some(OnStoreError::Bypass));
-        assert_eq!(guard.operation.map(|name| name.value()).as_deref(), Some("create_payment"));
+        assert_eq!(guard.common.lease, Some(Duration::from_secs(30)));
+        assert_eq!(guard.common.ttl, Some(Duration::from_hours(24)));
+        assert_eq!(guard.common.wait, Some(Duration::from_secs(10)));
+        assert_eq!(guard.common.on_abandoned, Some(OnAbandoned::Halt));
+        assert_eq!(guard.common.on_record_failure, Some(OnRecordFailure::Withhold));
+        assert_eq!(guard.common.on_store_error, Some(OnStoreError::Bypass));
+        assert_eq!(
+            guard.common.operation.map(|name| name.value()).as_deref(),
+            Some("create_payment")
+        );
         assert_eq!(guard.record, Some(RecordRule::Success));
         assert_eq!(guard.spawn, Spawn::Inline);
         assert!(guard.optional);
+    }
+
+    #[test]
+    fn every_documented_option_of_a_function_is_read_in_its_documented_form() {
+        let all = names::FUNCTION_OPTIONS.map(|(_, form)| form).join(", ");
+        let guard = parse_function(all.parse().unwrap());
+        let guard = guard.unwrap_or_else(|errors| panic!("{errors:?}"));
+        let FunctionGuard { attempt, common, key, .. } = guard;
+        assert_eq!(attempt.unwrap(), "attempt");
+        assert!(matches!(key, FunctionKey::Expression(_)));
+        assert!(common.crate_path.is_some() && common.fingerprint.is_some());
+        assert!(common.lease.is_some() && common.wait.is_some() && common.scope.is_some());
+        assert!(common.on_abandoned.is_some() && common.on_store_error.is_some());
+        assert!(common.on_record_failure.is_some());
+        assert_eq!(common.ttl, Some(Duration::from_hours(7 * 24)));
+        assert_eq!(common.operation.unwrap().value(), "ship_order");
+    }
+
+    #[test]
+    fn a_function_has_to_say_its_key_and_its_runtime() {
+        let errors = |attribute| parse_function(attribute).err().unwrap_or_default();
+        assert_eq!(errors(quote!()).len(), 2);
+        assert_eq!(errors(quote!(key = a)).len(), 1);
+        assert_eq!(errors(quote!(key = a, store = b)).len(), 1, "a misspelt one is not missing");
+        assert_eq!(errors(quote!(key = "a", runtime = header("b"), spawn = true)).len(), 3);
     }
 
     #[test]
@@ -175,7 +266,11 @@ mod tests {
         let guard = parse(quote!(key = a,)).unwrap_or_else(|errors| panic!("{errors:?}"));
         assert!(!guard.optional);
         assert_eq!(guard.spawn, Spawn::Detached);
-        assert!(guard.ttl.is_none() && guard.record.is_none() && guard.crate_path.is_none());
+        assert!(
+            guard.common.ttl.is_none()
+                && guard.record.is_none()
+                && guard.common.crate_path.is_none()
+        );
     }
 
     #[test]

@@ -1,11 +1,12 @@
-//! What the attribute writes, for people to read: each `tests/expansion/NAME.rs` of the repository
+//! What the attributes write, for people to read: each `tests/expansion/NAME.rs` of the repository
 //! has its expansion next to it in `NAME.expanded.rs`. `IDEMPOTENT_BLESS=1 cargo test -p
 //! idempotent-macros` writes these anew. The UI tests compile both.
 
 use std::{env, fs, path::PathBuf};
 
+use proc_macro2::TokenStream;
 use quote::ToTokens as _;
-use syn::{File, Item, ItemFn};
+use syn::{Attribute, File, ImplItem, Item};
 
 #[test]
 fn minimal() {
@@ -15,6 +16,11 @@ fn minimal() {
 #[test]
 fn every_option() {
     check("every_option");
+}
+
+#[test]
+fn function() {
+    check("function");
 }
 
 #[test]
@@ -42,18 +48,46 @@ fn check(name: &str) {
     );
 }
 
-/// The file with the attribute applied wherever it stands.
+/// The file with the attributes applied wherever they stand.
 fn expand(mut file: File) -> File {
     file.items = file.items.into_iter().flat_map(expand_item).collect();
     file
 }
 
 fn expand_item(item: Item) -> Vec<Item> {
-    let Item::Fn(mut function) = item else { return vec![item] };
-    let Some(at) = function.attrs.iter().position(|attr| attr.path().is_ident("idempotent")) else {
-        return vec![Item::Fn(function)];
+    match item {
+        Item::Fn(mut function) => match take_attribute(&mut function.attrs) {
+            Some(expand) => syn::parse2::<File>(expand(&function.to_token_stream())).unwrap().items,
+            None => vec![Item::Fn(function)],
+        },
+        Item::Impl(mut block) => {
+            block.items = block.items.into_iter().map(expand_method).collect();
+            vec![Item::Impl(block)]
+        }
+        item => vec![item],
+    }
+}
+
+fn expand_method(item: ImplItem) -> ImplItem {
+    let ImplItem::Fn(mut method) = item else { return item };
+    match take_attribute(&mut method.attrs) {
+        Some(expand) => syn::parse2(expand(&method.to_token_stream())).unwrap(),
+        None => ImplItem::Fn(method),
+    }
+}
+
+/// Takes one of ours away, and gives what it does.
+fn take_attribute(
+    attrs: &mut Vec<Attribute>,
+) -> Option<impl FnOnce(&TokenStream) -> TokenStream + use<>> {
+    type Expander = fn(TokenStream, &TokenStream) -> TokenStream;
+    let expanders: [(_, Expander); 2] =
+        [("idempotent", crate::guard), ("idempotent_fn", crate::guard_function)];
+    let expander = |attr: &Attribute| {
+        expanders.iter().find(|(name, _)| attr.path().is_ident(name)).map(|(_, expand)| *expand)
     };
-    let attribute = function.attrs.remove(at).meta.require_list().unwrap().tokens.clone();
-    let tokens = crate::guard(attribute, &ItemFn::to_token_stream(&function));
-    syn::parse2::<File>(tokens).unwrap().items
+    let at = attrs.iter().position(|attr| expander(attr).is_some())?;
+    let attr = attrs.remove(at);
+    let (tokens, expand) = (attr.meta.require_list().unwrap().tokens.clone(), expander(&attr)?);
+    Some(move |item: &TokenStream| expand(tokens, item))
 }

@@ -6,10 +6,8 @@ use std::{
 };
 
 use crate::{
-    heartbeat::LeaseWatch,
-    key::StorageKey,
-    key_part::KeyEncoder,
-    lease::{FencingToken, Lease},
+    execution::Execution, key::StorageKey, key_part::KeyEncoder, lease::FencingToken,
+    recording::Recording,
 };
 
 /// The execution that a handler is in: an extractor.
@@ -43,17 +41,17 @@ struct Slot {
 /// What the engine knows when the handler begins.
 pub(crate) struct Granted {
     key: StorageKey,
-    lease: Option<(FencingToken, u32, Arc<LeaseWatch>)>,
+    execution: Option<Execution>,
 }
 
 impl Granted {
-    pub(crate) fn new(lease: &Lease, watch: &Arc<LeaseWatch>) -> Self {
-        Self { key: lease.key, lease: Some((lease.token, lease.attempt, Arc::clone(watch))) }
+    pub(crate) fn new(execution: Execution) -> Self {
+        Self { key: execution.lease().key, execution: Some(execution) }
     }
 
     /// For a handler that runs although the store could not be asked.
     pub(crate) fn unguarded(key: StorageKey) -> Self {
-        Self { key, lease: None }
+        Self { key, execution: None }
     }
 }
 
@@ -62,6 +60,15 @@ impl AttemptSlot {
         // One slot belongs to one request, which is granted at most once.
         let _ = self.0.granted.set(granted);
     }
+
+    fn execution(&self) -> Option<&Execution> {
+        self.0.granted.get()?.execution.as_ref()
+    }
+
+    /// Whether the handler has begun to record in its own transaction.
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.execution().is_some_and(Execution::is_recorded)
+    }
 }
 
 impl Attempt {
@@ -69,14 +76,25 @@ impl Attempt {
         Self(slot)
     }
 
-    fn lease(&self) -> Option<&(FencingToken, u32, Arc<LeaseWatch>)> {
-        self.0.0.granted.get()?.lease.as_ref()
+    /// An attempt outside of any request, to call a handler directly in a test: number 1, unguarded.
+    pub fn unguarded() -> Self {
+        Self(AttemptSlot::default())
+    }
+
+    pub(crate) fn execution(&self) -> Option<&Execution> {
+        self.0.execution()
+    }
+
+    /// What a store's crate needs to record in the handler's own transaction; `None` where nothing is
+    /// guarded.
+    pub fn recording(&self) -> Option<Recording<'_>> {
+        self.execution().map(Recording::new)
     }
 
     /// Which execution of the operation this is: 1, 2, … Counts leases, so a lease that was granted
     /// and lost before its handler began counts too.
     pub fn number(&self) -> u32 {
-        self.lease().map_or(1, |(_, number, _)| *number)
+        self.execution().map_or(1, |execution| execution.lease().attempt)
     }
 
     /// Whether an earlier attempt may have had some of its effects.
@@ -87,20 +105,20 @@ impl Attempt {
     /// Whether a lease protects this execution. It does not where a missing key is `optional`, where
     /// `on_store_error = bypass` let the handler run, or outside of `#[idempotent]`.
     pub fn is_guarded(&self) -> bool {
-        self.lease().is_some()
+        self.execution().is_some()
     }
 
     /// The token to pass on to what the handler writes to; `None` where nothing is guarded.
     pub fn fencing_token(&self) -> Option<FencingToken> {
-        self.lease().map(|(token, ..)| *token)
+        self.execution().map(|execution| execution.lease().token)
     }
 
     /// Resolves when the lease is lost: when the store says so, and at the latest when it would have
     /// run out by this machine's monotonic clock. From then on another process may run the
     /// operation. Never resolves where nothing is guarded.
     pub async fn lease_lost(&self) {
-        match self.lease() {
-            Some((.., watch)) => watch.lost().await,
+        match self.execution() {
+            Some(execution) => execution.lost().await,
             None => std::future::pending().await,
         }
     }

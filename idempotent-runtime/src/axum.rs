@@ -6,6 +6,7 @@ mod call;
 mod guarded;
 mod marks;
 mod outcome;
+mod recorded;
 mod run;
 
 pub use self::{
@@ -13,5 +14,6 @@ pub use self::{
     guarded::{Guard, Guarded, GuardedRejection, Via},
     marks::{DoNotRecord, NoEffect},
     outcome::{Outcome, Reply, reply},
+    recorded::Recorded,
     run::{run, run_inline},
 };

@@ -5,6 +5,7 @@ mod claim;
 mod entry;
 mod execute;
 mod held;
+mod recorded;
 mod settle;
 mod truth;
 
@@ -12,7 +13,7 @@ use std::{
     any::Any,
     future::{Future, poll_fn},
     panic::resume_unwind,
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{Arc, atomic::AtomicUsize},
     task::Poll,
     time::Duration,
@@ -25,6 +26,7 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
+pub(crate) use self::entry::{CONFIRM, pause};
 use self::execute::execute;
 use crate::{
     attempt::AttemptSlot,
@@ -35,7 +37,7 @@ use crate::{
     observe::Observer,
     operation::Operation,
     record::Record,
-    refusal::Refusal,
+    refusal::{Refusal, Refused},
     settings::{Policy, Settings},
     store::{ErasedStore, Store, StoreCall, StoreError},
 };
@@ -66,14 +68,15 @@ pub(crate) struct Call {
 
 /// A handler that has not begun, and what its answer is worth. Boxed once, so that the parts of the
 /// protocol hand on a pointer and their own futures stay small.
+#[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
 pub(crate) type Work<A> = Pin<Box<dyn Future<Output = Verdict<A>> + Send>>;
 
 /// What the handler's answer is worth.
 pub(crate) enum Verdict<A> {
     /// Record it, then answer. A tombstone is recorded before its answer passes.
     Final { record: Record, answer: A },
-    /// Release, then answer. Waiters share `shared`.
-    Transient { shared: Option<Record>, answer: A, no_effect: bool },
+    /// Release, then answer. Those who waited are told `shared`.
+    Transient { shared: Landing, answer: A, no_effect: bool },
 }
 
 /// What a request is answered with.
@@ -84,7 +87,9 @@ pub(crate) enum Answer<A> {
     Replay(Record),
     /// The answer of another request's execution, which is not recorded.
     Shared(Record),
-    Refused(Refusal),
+    /// What this execution committed, where its handler returned something else.
+    Committed(Record),
+    Refused(Refused),
 }
 
 /// How a flight ended for the request that leads it.
@@ -94,14 +99,44 @@ enum Ended<A> {
 }
 
 impl Call {
+    /// Whether the handler has begun to record in its own transaction.
+    fn is_recorded(&self) -> bool {
+        self.attempt.as_ref().is_some_and(AttemptSlot::is_recorded)
+    }
+
     fn observe(&self, observer: &Observer, outcome: &'static str) {
         observer.answered(&self.operation, &self.key, self.has_scope, outcome);
     }
 }
 
+impl<A> Verdict<A> {
+    /// The verdict without its answer, and the answer.
+    fn split(self) -> (Verdict<()>, A) {
+        match self {
+            Self::Final { record, answer } => (Verdict::Final { record, answer: () }, answer),
+            Self::Transient { shared, answer, no_effect } => {
+                (Verdict::Transient { shared, answer: (), no_effect }, answer)
+            }
+        }
+    }
+}
+
+impl Answer<()> {
+    /// The answer with what its own execution answered, which there is unless it panicked.
+    fn with<A>(self, own: Option<A>) -> Answer<A> {
+        match self {
+            Self::Own(()) => own.map_or_else(|| Refusal::HandlerPanicked.into(), Answer::Own),
+            Self::Replay(record) => Answer::Replay(record),
+            Self::Shared(record) => Answer::Shared(record),
+            Self::Committed(record) => Answer::Committed(record),
+            Self::Refused(refused) => Answer::Refused(refused),
+        }
+    }
+}
+
 impl<A> From<Refusal> for Answer<A> {
     fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
+        Self::Refused(refusal.into())
     }
 }
 
@@ -109,16 +144,16 @@ impl<A> Answer<A> {
     /// What logs and metrics call it.
     pub(crate) fn outcome(&self) -> &'static str {
         match self {
-            Self::Own(_) => "executed",
+            Self::Own(_) | Self::Committed(_) => "executed",
             Self::Replay(_) => "replayed",
             Self::Shared(_) => "shared",
-            Self::Refused(refusal) => refusal.code(),
+            Self::Refused(refused) => refused.refusal.code(),
         }
     }
 
     fn replay(record: Record) -> Self {
         match record.is_tombstone() {
-            true => Self::Refused(Refusal::NotReplayable),
+            true => Refusal::NotReplayable.into(),
             false => Self::Replay(record),
         }
     }
@@ -128,8 +163,8 @@ impl<A> Answer<A> {
         Some(match landing {
             Landing::Record(record) => Self::replay(record),
             Landing::Transient(Some(record)) => Self::Shared(record),
-            Landing::Transient(None) => Self::Refused(Refusal::InProgress),
-            Landing::Refused(refusal) => Self::Refused(refusal),
+            Landing::Transient(None) => Refusal::InProgress.into(),
+            Landing::Refused(refused) => Self::Refused(refused),
             Landing::Vanished => return None,
         })
     }
@@ -167,6 +202,7 @@ impl Engine {
     }
 
     /// Answers one request; `work`, if it runs, gets a task of its own as soon as it has to wait.
+    #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
     pub(crate) async fn answer<A>(self: &Arc<Self>, call: Box<Call>, work: Work<A>) -> Answer<A>
     where
         A: Send + 'static,
@@ -196,11 +232,16 @@ impl Engine {
     }
 
     /// Like [`answer`](Self::answer), with `work` in the caller's own task: only its claim and its
-    /// outcome outlive the caller. Dropped before `work` began, the lease is released; dropped
-    /// while it runs, the lease is abandoned.
-    pub(crate) async fn answer_inline<A, W>(self: &Arc<Self>, call: Box<Call>, work: W) -> Answer<A>
+    /// outcome outlive the caller, in tasks of their own as soon as they have to wait. Dropped before
+    /// `work` began, the lease is released; dropped while it runs, the lease is abandoned.
+    ///
+    /// What `work` answers stays with the caller, so it may borrow and need not be `Send`.
+    pub(crate) async fn answer_inline<A, W>(
+        self: &Arc<Self>,
+        call: Box<Call>,
+        work: Pin<&mut W>,
+    ) -> Answer<A>
     where
-        A: Send + 'static,
         W: Future<Output = Verdict<A>>,
     {
         let (leading, deadline) = match self.wait_or_lead(&call).await {
@@ -212,13 +253,15 @@ impl Engine {
         };
         let _requester = Requester(Arc::clone(leading.flight()));
         let _running = self.tasks.token();
-        let (engine, claiming) = (Arc::clone(self), call.clone());
-        let token = self.tasks.token();
+        let (engine, token) = (Arc::clone(self), self.tasks.token());
         // The token goes after what was claimed: `drain` waits for what a caller that left gives back.
-        let claim = async move { (engine.claim(&claiming, leading, deadline).await, token) };
-        let mut running = match joined(self.spawn(claim)).await {
-            Ok((Ok(running), _token)) => running,
-            Ok((Err(landing), _token)) => {
+        let claim = Box::pin(async move {
+            let claimed = engine.claim(&call, leading, deadline).await;
+            (call, claimed, token)
+        });
+        let (call, mut running) = match self.outlive(claim).await {
+            Ok((call, Ok(running), _token)) => (call, running),
+            Ok((call, Err(landing), _token)) => {
                 let ended = Ended::landed(landing);
                 call.observe(&self.observer, ended.outcome());
                 return ended.answer();
@@ -226,20 +269,39 @@ impl Engine {
             Err(refusal) => return refusal.into(),
         };
         running.begin(&call);
-        let executed = execute(pin!(work)).await;
+        let (executed, own) = match execute(work).await {
+            Ok(verdict) => {
+                let (verdict, own) = verdict.split();
+                (Ok(verdict), Some(own))
+            }
+            Err(panic) => (Err(panic), None),
+        };
         let engine = Arc::clone(self);
-        let settle = async move {
+        let settle = Box::pin(async move {
             let ended = engine.settle(&call, running, executed).await;
             call.observe(&engine.observer, ended.outcome());
             ended
-        };
-        joined(self.spawn(settle)).await.map_or_else(Answer::from, Ended::answer)
+        });
+        self.outlive(settle).await.map_or_else(Answer::from, |ended| ended.answer().with(own))
+    }
+
+    /// Runs a part of the protocol that a caller who is gone must not cancel, and that has no code of
+    /// the user's in it: in a task of its own as soon as it has to wait.
+    async fn outlive<T: Send + 'static>(
+        &self,
+        mut part: Pin<Box<dyn Future<Output = T> + Send>>,
+    ) -> Result<T, Refusal> {
+        match at_once(&mut part).await {
+            Some(done) => Ok(done),
+            None => joined(self.spawn(part)).await,
+        }
     }
 
     /// Runs a part of the protocol where a client that hangs up cannot cancel it. It gets a task of
     /// its own as soon as it has to wait: what never waits can never be cancelled, and needs none.
     /// With debug assertions it gets one at once, so that a handler which relies on its caller's
     /// task-locals fails where it is developed, not at the first lock that is not free.
+    #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
     async fn run<T: Send + 'static>(
         &self,
         mut part: Pin<Box<dyn Future<Output = T> + Send>>,
@@ -271,7 +333,8 @@ impl Engine {
                 Joined::Leader(leading) => return Ok((leading, deadline)),
                 Joined::NoRoom => return Err(Refusal::InProgress.into()),
                 Joined::Waiter(waiter) => {
-                    match waiter.outcome(deadline).await.map(Answer::landed) {
+                    // Boxed, so that the future of a call that does not wait stays small.
+                    match Box::pin(waiter.outcome(deadline)).await.map(Answer::landed) {
                         None => return Err(Refusal::InProgress.into()),
                         Some(Some(answer)) => return Err(answer),
                         // The flight vanished: the store has to be asked.
@@ -324,7 +387,7 @@ impl Engine {
 impl<A> Ended<A> {
     fn landed(landing: Landing) -> Self {
         // A claim ends without an answer only when its own request is gone or out of patience.
-        Self::Answer(Answer::landed(landing).unwrap_or(Answer::Refused(Refusal::InProgress)))
+        Self::Answer(Answer::landed(landing).unwrap_or_else(|| Refusal::InProgress.into()))
     }
 
     fn outcome(&self) -> &'static str {
@@ -374,10 +437,10 @@ impl Drop for Requester {
 
 /// Pauses between two looks at a key that another process holds: from 5 ms, doubling, to 40 ms, each
 /// shortened by up to a half at random, so that many processes do not ask in step.
-struct Backoff(Duration);
+pub(crate) struct Backoff(Duration);
 
 impl Backoff {
-    const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         Self(Duration::from_millis(5))
     }
 

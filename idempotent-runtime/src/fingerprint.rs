@@ -47,6 +47,7 @@ impl fmt::Debug for Fingerprint {
 }
 
 /// The parts of a request that its fingerprint is made of.
+#[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
 #[derive(Debug)]
 pub(crate) struct RequestDigest<'a, C> {
     pub(crate) method: &'a str,
@@ -58,6 +59,7 @@ pub(crate) struct RequestDigest<'a, C> {
 }
 
 /// What stands for the payload.
+#[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
 pub(crate) enum Content<'a> {
     /// Query and raw body.
     Raw { query: Option<&'a str>, body: &'a [u8] },
@@ -76,6 +78,7 @@ impl fmt::Debug for Content<'_> {
 
 impl<'a, C: Iterator<Item = (&'a str, &'a [u8])>> RequestDigest<'a, C> {
     /// Digests the request, in an encoder that was used before.
+    #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
     pub(crate) fn fingerprint(
         self,
         encoder: &mut KeyEncoder,

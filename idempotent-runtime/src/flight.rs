@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{
     fingerprint::Fingerprint, heartbeat::LeaseWatch, key::StorageKey, record::Record,
-    refusal::Refusal, sync::lock,
+    refusal::Refused, sync::lock,
 };
 
 const SHARDS: usize = 64;
@@ -65,7 +65,7 @@ pub(crate) enum Landing {
     Record(Record),
     /// With an answer that is not recorded. `None` where it cannot be shared.
     Transient(Option<Record>),
-    Refused(Refusal),
+    Refused(Refused),
     /// Without an outcome that this process knows: ask the store.
     Vanished,
 }
@@ -267,7 +267,10 @@ impl Leading {
 
     /// Ends the flight.
     pub(crate) fn land(self, landing: Landing) {
-        self.publish(landing);
+        // What vanishes is taken away before those who waited are sent back to the store.
+        if !matches!(landing, Landing::Vanished) {
+            self.publish(landing);
+        }
     }
 }
 

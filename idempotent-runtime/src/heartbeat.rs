@@ -67,7 +67,7 @@ impl LeaseWatch {
     }
 
     /// Never shortens: renewals that overlap may be answered out of order.
-    fn extend(&self, deadline: Instant) {
+    pub(crate) fn extend(&self, deadline: Instant) {
         if !self.is_lost() {
             let mut current = lock(&self.deadline);
             *current = deadline.max(*current);

@@ -9,7 +9,7 @@ use crate::{
     key::StorageKey,
     key_part::KeyPart,
     lease::LeaseId,
-    record::Record,
+    record::{Metadata, Record},
     settings::{
         OnAbandoned, OnRecordFailure, OnStoreError, RecordRule, Settings, describes_the_message,
     },
@@ -158,7 +158,6 @@ impl Idempotency {
         StorageKey::derive(self.engine.settings.secret.as_ref(), Some(scope), operation, key)
     }
 
-    #[cfg(feature = "axum")]
     pub(crate) fn settings(&self) -> &Settings {
         &self.engine.settings
     }
@@ -193,7 +192,8 @@ pub enum Resolution {
 /// ```
 #[derive(Clone, Debug)]
 pub struct ResolvedAnswer {
-    status: http::StatusCode,
+    /// `None` where it is a function's value.
+    status: Option<http::StatusCode>,
     headers: crate::record::Headers,
     body: bytes::Bytes,
 }
@@ -201,10 +201,20 @@ pub struct ResolvedAnswer {
 impl ResolvedAnswer {
     /// An empty answer with `status`.
     pub fn new(status: http::StatusCode) -> Self {
-        Self { status, headers: Vec::new(), body: bytes::Bytes::new() }
+        Self { status: Some(status), headers: Vec::new(), body: bytes::Bytes::new() }
     }
 
-    /// Adds a header.
+    /// The value of a function under `#[idempotent_fn]`.
+    ///
+    /// # Errors
+    ///
+    /// When `value` has no form in JSON.
+    pub fn value<T: serde::Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
+        let body = serde_json::to_vec(value)?.into();
+        Ok(Self { status: None, headers: Vec::new(), body })
+    }
+
+    /// Adds a header; the value of a function has none.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: http::HeaderValue) -> Self {
         self.headers.push((name, value));
@@ -218,9 +228,13 @@ impl ResolvedAnswer {
         self
     }
 
-    fn into_parts(self) -> (crate::record::Metadata, bytes::Bytes) {
+    fn into_parts(self) -> (Metadata, bytes::Bytes) {
         let Self { status, headers, body } = self;
-        (crate::record::Metadata::Response { status, headers, trailers: Vec::new() }, body)
+        let metadata = match status {
+            Some(status) => Metadata::Response { status, headers, trailers: Vec::new() },
+            None => Metadata::Value,
+        };
+        (metadata, body)
     }
 }
 

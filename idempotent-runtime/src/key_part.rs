@@ -86,20 +86,17 @@ impl KeyEncoder {
     }
 
     /// Makes [`has_content`](Self::has_content) speak of what follows only.
-    #[cfg(feature = "axum")]
     pub(crate) fn expect_content(&mut self) {
         self.has_content = false;
         self.has_absent = false;
     }
 
     /// Whether a part is a missing value.
-    #[cfg(feature = "axum")]
     pub(crate) fn has_absent(&self) -> bool {
         self.has_absent
     }
 
     /// Whether anything but absent values and empty strings was written.
-    #[cfg(feature = "axum")]
     pub(crate) fn has_content(&self) -> bool {
         self.has_content
     }
@@ -116,6 +113,7 @@ impl KeyEncoder {
     }
 
     /// Writes the string that the parts make together.
+    #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
     pub(crate) fn joined(&mut self, parts: [&str; 3]) {
         self.bytes.push(b's');
         self.length(parts.iter().map(|part| part.len()).sum());
@@ -136,7 +134,18 @@ impl KeyEncoder {
         self.length(len);
     }
 
-    fn integer(&mut self, negative: bool, magnitude: u128) {
+    /// Writes the head of a map whose `len` names and values follow.
+    pub(crate) fn map(&mut self, len: usize) {
+        self.bytes.push(b'm');
+        self.length(len);
+    }
+
+    pub(crate) fn float(&mut self, float: f64) {
+        self.bytes.push(b'd');
+        self.bytes.extend(float.to_bits().to_le_bytes());
+    }
+
+    pub(crate) fn integer(&mut self, negative: bool, magnitude: u128) {
         self.has_content = true;
         self.bytes.push(if negative { b'n' } else { b'p' });
         self.bytes.extend(magnitude.to_le_bytes());
@@ -161,6 +170,7 @@ impl KeyEncoder {
     }
 
     /// Empties it for another digest.
+    #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
     pub(crate) fn restart(&mut self, domain: u8) {
         self.bytes.clear();
         self.bytes.extend([DERIVATION_VERSION, domain]);

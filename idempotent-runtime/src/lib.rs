@@ -30,7 +30,9 @@
 //! - its lease is renewed while it runs, and only a lease that the *store* calls run out is run
 //!   again; [`OnAbandoned::Halt`] turns that off;
 //! - [`Attempt`] gives the handler what closes the gap: [`Attempt::downstream_key`], the same in every
-//!   attempt, and [`Attempt::fencing_token`].
+//!   attempt, [`Attempt::fencing_token`], and [`Attempt::step`], so that what was done is not done again;
+//! - where the effect is in PostgreSQL or SQLite there is no gap: `record_in` of `idempotent-sqlx` writes
+//!   the answer in the handler's own transaction.
 //!
 //! Under the default [`OnAbandoned::Rerun`] a 5xx answer or a panic *means* "safe to repeat".
 //!
@@ -56,6 +58,36 @@
 //! - An answer is read to its end before it is given, up to `max_response_bytes`: one that trickles is
 //!   held back. Event streams are not.
 //!
+//! # Functions
+//!
+//! Half of the duplicates come from brokers, jobs and timers. [`macro@idempotent_fn`] guards any async
+//! function that returns a `Result`, with the same store and the same protocol:
+//!
+//! ```
+//! # #[cfg(feature = "macros")] mod example {
+//! use idempotent_runtime::{Error, Idempotency, idempotent_fn};
+//!
+//! struct Shipping {
+//!     idempotency: Idempotency,
+//! }
+//!
+//! struct OrderPaid {
+//!     id: u64,
+//! }
+//!
+//! impl Shipping {
+//!     #[idempotent_fn(key = event.id, ttl = "7d", runtime = self.idempotency)]
+//!     async fn on_paid(&self, event: OrderPaid) -> Result<String, Error> {
+//!         Ok(format!("a parcel for order {}", event.id))
+//!     }
+//! }
+//! # }
+//! ```
+//!
+//! `Ok` is recorded and replayed, `Err` releases the key. [`batch`] handles many messages and says
+//! which of them failed; [`ContentKey`] stands in for the id that a message does not have;
+//! [`ValueAttempt`] is what the body can ask.
+//!
 //! # Defaults
 //!
 //! | setting | default | |
@@ -76,7 +108,7 @@
 //! | feature | default | |
 //! |---|---|---|
 //! | `axum` | yes | handlers of axum: [`Guarded`], [`Outcome`], [`Attempt`] as an extractor |
-//! | `macros` | yes | the attribute [`macro@idempotent`] |
+//! | `macros` | yes | the attributes [`macro@idempotent`] and [`macro@idempotent_fn`] |
 //! | `metrics` | no | `idempotency_requests_total{operation, outcome, store}` through the `metrics` facade |
 //! | `uuid` | no | [`KeyPart`] for `uuid::Uuid` |
 //!
@@ -84,19 +116,24 @@
 //!
 //! # Stores
 //!
-//! [`MemoryStore`] is for one process. Anything else implements [`Store`].
+//! [`MemoryStore`] is for one process; SQLite, PostgreSQL and Redis are in `idempotent-sqlx` and
+//! `idempotent-redis`, and [`Cached`] keeps replays of any of them in this process. [`stores`] helps to
+//! choose. Anything else implements [`Store`], and `idempotent-testkit` tests it.
 #![forbid(unsafe_code)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
-// Handlers are the engine's only callers so far.
-#![cfg_attr(not(feature = "axum"), allow(dead_code, unreachable_pub))]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod attempt;
 #[cfg(feature = "axum")]
 mod axum;
+mod batch;
+mod content;
 mod engine;
+mod error;
+mod execution;
 mod fingerprint;
 mod flight;
+mod function;
 mod heartbeat;
 #[cfg(feature = "axum")]
 mod http;
@@ -109,26 +146,34 @@ mod operation;
 #[cfg(feature = "axum")]
 pub mod problems;
 mod record;
+mod recording;
 mod refusal;
 mod settings;
+mod step;
 mod store;
+pub mod stores;
 mod sync;
 
 #[doc(hidden)]
-#[cfg(feature = "axum")]
 #[path = "private.rs"]
 pub mod __private;
 
 #[cfg(feature = "macros")]
 #[cfg_attr(docsrs, doc(cfg(feature = "macros")))]
-pub use idempotent_macros::idempotent;
+pub use idempotent_macros::{idempotent, idempotent_fn};
 
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
-pub use self::axum::{DoNotRecord, Guard, Guarded, GuardedRejection, NoEffect, Outcome, Via};
+pub use self::axum::{
+    DoNotRecord, Guard, Guarded, GuardedRejection, NoEffect, Outcome, Recorded, Via,
+};
 pub use self::{
     attempt::Attempt,
+    batch::{BatchFailure, BatchReport, batch},
+    content::ContentKey,
+    error::Error,
     fingerprint::Fingerprint,
+    function::ValueAttempt,
     idempotency::{
         Idempotency, IdempotencyBuilder, Resolution, ResolveError, ResolvedAnswer, SettingsError,
     },
@@ -136,13 +181,15 @@ pub use self::{
     key_part::{KeyEncoder, KeyPart},
     lease::{FencingToken, Lease, LeaseId, Steps},
     record::{Headers, Metadata, MetadataError, Record},
+    recording::{RecordError, Recording},
     settings::{OnAbandoned, OnRecordFailure, OnStoreError, RecordRule, defaults},
+    step::{StepError, StepRefusal},
     store::{
-        AcquireRequest, Acquired, BoxError, KeyState, MemoryStore, MemoryStoreBuilder, MemoryUsage,
-        OnFull, Retention, Store, StoreError,
+        AcquireRequest, Acquired, BoxError, Cached, CachedBuilder, KeyState, MemoryStore,
+        MemoryStoreBuilder, MemoryUsage, OnFull, Retention, Store, StoreError,
     },
 };
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "axum", feature = "macros"))]
 #[doc = include_str!("../../README.md")]
 struct Readme;

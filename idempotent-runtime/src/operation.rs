@@ -10,10 +10,15 @@ use crate::key_part::KeyEncoder;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Operation<T = Arc<str>> {
     Named(&'static str),
-    Route { method: Method, template: T },
+    #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
+    Route {
+        method: Method,
+        template: T,
+    },
 }
 
 impl Operation<&str> {
+    #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
     pub(crate) fn into_owned(self) -> Operation {
         match self {
             Self::Named(name) => Operation::Named(name),
@@ -26,6 +31,7 @@ impl Operation<&str> {
 
 impl<T: AsRef<str>> Operation<T> {
     /// Writes the name as [`StorageKey::derive`](crate::StorageKey::derive) takes it.
+    #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
     pub(crate) fn encode(&self, encoder: &mut KeyEncoder) {
         match self {
             Self::Named(name) => encoder.text(name),

@@ -2,10 +2,15 @@
 
 pub use std::time::Duration;
 
+#[cfg(feature = "axum")]
 pub use axum::response::Response;
 pub use http::HeaderName;
 
+#[cfg(feature = "axum")]
+pub use crate::axum::{Call, Guarded, Outcome, Reply, Via, reply, run, run_inline};
 pub use crate::{
-    axum::{Call, Guarded, Outcome, Reply, Via, reply, run, run_inline},
+    function::{
+        Function, Recordable, Refusable, Returned, Site, ValueAttempt, Values, run_function, values,
+    },
     settings::{OnAbandoned, OnRecordFailure, OnStoreError, RecordRule, Spec},
 };

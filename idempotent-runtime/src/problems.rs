@@ -61,6 +61,16 @@
 //!
 //! `500`, retryable. The request that this one waited for failed with a panic.
 //!
+//! # not_committed
+//!
+//! `500`, retryable. The handler recorded its answer in its own transaction, and the store says that
+//! the transaction was not committed: there was no effect, whatever the handler returned.
+//!
+//! # step_refused
+//!
+//! `500`, retryable. A step of the handler did not run, or ran and could not be saved; see
+//! [`StepError`](crate::StepError). The steps before it are kept.
+//!
 //! # record_unreadable
 //!
 //! `500`. What the store holds under this key is truncated, foreign or tampered with. Nothing was

@@ -1,6 +1,8 @@
 //! Why a request is answered without an execution of its own.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
+
+use crate::store::StoreError;
 
 /// A refusal and what the caller may do about it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,6 +27,27 @@ pub(crate) enum Refusal {
     Draining,
     /// The handler panicked in another request.
     HandlerPanicked,
+    /// The handler recorded in its own transaction, which was not committed.
+    NotCommitted,
+}
+
+/// A refusal, and what the store said where it is the reason.
+#[derive(Clone, Debug)]
+pub(crate) struct Refused {
+    pub(crate) refusal: Refusal,
+    pub(crate) source: Option<Arc<StoreError>>,
+}
+
+impl Refused {
+    pub(crate) fn by_store(refusal: Refusal, source: StoreError) -> Self {
+        Self { refusal, source: Some(Arc::new(source)) }
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(refusal: Refusal) -> Self {
+        Self { refusal, source: None }
+    }
 }
 
 impl Refusal {
@@ -41,7 +64,13 @@ impl Refusal {
             Self::TooManyRunning => "too_many_running",
             Self::Draining => "draining",
             Self::HandlerPanicked => "handler_panicked",
+            Self::NotCommitted => "not_committed",
         }
+    }
+
+    /// Whether the same call, with the same key, may be made again and meet something else.
+    pub(crate) fn is_retryable(self) -> bool {
+        self.retry_after().is_some() || matches!(self, Self::HandlerPanicked | Self::NotCommitted)
     }
 
     /// When to ask again, where that makes sense.
@@ -55,7 +84,8 @@ impl Refusal {
             | Self::OutcomeUnknown
             | Self::NotReplayable
             | Self::RecordUnreadable
-            | Self::HandlerPanicked => None,
+            | Self::HandlerPanicked
+            | Self::NotCommitted => None,
         }
     }
 }

@@ -249,6 +249,7 @@ pub(crate) struct Policy {
     pub(crate) lease: Duration,
     pub(crate) wait: Duration,
     pub(crate) ttl: Duration,
+    #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
     pub(crate) record: RecordRule,
     pub(crate) on_abandoned: OnAbandoned,
     pub(crate) on_store_error: OnStoreError,

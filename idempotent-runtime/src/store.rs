@@ -4,13 +4,15 @@
 //! or *completed*. The correctness of one execution rests on these steps being atomic in the store,
 //! and on nothing else.
 
+mod cached;
 mod erased;
 mod memory;
 
-use std::{error::Error as StdError, fmt, future::Future, time::Duration};
+use std::{any::Any, error::Error as StdError, fmt, future::Future, time::Duration};
 
 use bytes::Bytes;
 
+pub use self::cached::{Cached, CachedBuilder};
 pub(crate) use self::erased::{ErasedStore, StoreCall};
 pub use self::memory::{MemoryStore, MemoryStoreBuilder, MemoryUsage, OnFull};
 use crate::{
@@ -104,6 +106,7 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     ///
+    /// [`StoreError::Full`] when there is no room for it;
     /// [`StoreError::LeaseLost`] when the lease is not this one any more;
     /// [`StoreError::StepConflict`] when the name has another value.
     fn save_step(
@@ -148,6 +151,12 @@ pub trait Store: Send + Sync + 'static {
     /// nothing. An optimisation: it answers replays without a claim.
     fn recall(&self, key: &StorageKey) -> Option<Record> {
         let _ = key;
+        None
+    }
+
+    /// What a crate downcasts to when a handler records in its own transaction: the store that knows
+    /// the tables. `Some(self)` in a store that can, what the inner store says in a wrapper.
+    fn transactional(&self) -> Option<&(dyn Any + Send + Sync)> {
         None
     }
 

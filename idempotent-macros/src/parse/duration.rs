@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use humantime::parse_duration;
-use syn::{Error, Expr, ExprLit, Ident, Lit, LitStr, parse::ParseStream};
+use syn::{Error, Expr, ExprLit, Lit, LitStr, parse::ParseStream};
 
-use super::value::{expression, unparenthesized};
+use super::{
+    names::Name,
+    value::{expression, unparenthesized},
+};
 
 /// The finest step that every store keeps.
 const FINEST: Duration = Duration::from_millis(1);
@@ -15,7 +18,7 @@ const DAY: Duration = Duration::from_hours(24);
 const CENTURY: Duration = Duration::from_hours(100 * 8766);
 
 /// How long a record is replayable.
-pub(super) fn ttl(name: &Ident, input: ParseStream<'_>) -> syn::Result<Duration> {
+pub(super) fn ttl(name: &Name, input: ParseStream<'_>) -> syn::Result<Duration> {
     let (literal, ttl) = read(name, input, "24h")?;
     if ttl.is_zero() {
         let message =
@@ -29,7 +32,7 @@ pub(super) fn ttl(name: &Ident, input: ParseStream<'_>) -> syn::Result<Duration>
 }
 
 /// How long a lease is held before it is renewed or lost.
-pub(super) fn lease(name: &Ident, input: ParseStream<'_>) -> syn::Result<Duration> {
+pub(super) fn lease(name: &Name, input: ParseStream<'_>) -> syn::Result<Duration> {
     let (literal, lease) = read(name, input, "30s")?;
     if lease.is_zero() {
         let message = "a lease of zero protects nothing: duplicates would run at once; write `lease \
@@ -43,7 +46,7 @@ pub(super) fn lease(name: &Ident, input: ParseStream<'_>) -> syn::Result<Duratio
 }
 
 /// How long a duplicate waits for the first request's outcome; zero answers at once.
-pub(super) fn wait(name: &Ident, input: ParseStream<'_>) -> syn::Result<Duration> {
+pub(super) fn wait(name: &Name, input: ParseStream<'_>) -> syn::Result<Duration> {
     let (literal, wait) = read(name, input, "10s")?;
     if !wait.is_zero() {
         at_least_a_millisecond(&literal, name, wait)?;
@@ -52,7 +55,7 @@ pub(super) fn wait(name: &Ident, input: ParseStream<'_>) -> syn::Result<Duration
     at_most(HOUR, &literal, name, wait, advice)
 }
 
-fn read(name: &Ident, input: ParseStream<'_>, example: &str) -> syn::Result<(LitStr, Duration)> {
+fn read(name: &Name, input: ParseStream<'_>, example: &str) -> syn::Result<(LitStr, Duration)> {
     let write = format!("write `{name} = \"{example}\"`");
     let value = expression(name, input)?;
     let literal = match unparenthesized(&value) {
@@ -111,7 +114,7 @@ fn reason(text: &str, error: &humantime::DurationError) -> String {
     }
 }
 
-fn at_least_a_millisecond(literal: &LitStr, name: &Ident, given: Duration) -> syn::Result<()> {
+fn at_least_a_millisecond(literal: &LitStr, name: &Name, given: Duration) -> syn::Result<()> {
     if given >= FINEST {
         return Ok(());
     }
@@ -122,7 +125,7 @@ fn at_least_a_millisecond(literal: &LitStr, name: &Ident, given: Duration) -> sy
 fn at_most(
     limit: Duration,
     literal: &LitStr,
-    name: &Ident,
+    name: &Name,
     given: Duration,
     advice: &str,
 ) -> syn::Result<Duration> {
@@ -137,14 +140,16 @@ fn at_most(
 mod tests {
     use proc_macro2::Span;
     use quote::quote;
-    use syn::parse::Parser;
+    use syn::{Ident, parse::Parser};
 
     use super::*;
+    use crate::model::Attribute;
 
-    type Reader = fn(&Ident, ParseStream<'_>) -> syn::Result<Duration>;
+    type Reader = fn(&Name, ParseStream<'_>) -> syn::Result<Duration>;
 
     fn read(reader: Reader, text: &str) -> Result<Duration, String> {
-        let name = Ident::new("given", Span::call_site());
+        let ident = Ident::new("given", Span::call_site());
+        let name = Name { ident, attribute: Attribute::Handler };
         Parser::parse2(|input: ParseStream<'_>| reader(&name, input), quote!(= #text))
             .map_err(|error| error.to_string())
     }

@@ -1,9 +1,13 @@
-//! `key = header("Idempotency-Key")` or an expression over the handler's arguments.
+//! `key = header("Idempotency-Key")`, `key = fingerprint`, `key = hash(…)`, or an expression over the
+//! arguments.
 
-use syn::{Error, Expr, ExprCall, ExprLit, Ident, Lit, LitStr, parse::ParseStream};
+use syn::{Error, Expr, ExprCall, ExprLit, Lit, LitStr, parse::ParseStream};
 
-use super::value::{expression, nested_header, unparenthesized};
-use crate::model::Key;
+use super::{
+    names::Name,
+    value::{NO_HEADERS, expression, nested_header, unparenthesized},
+};
+use crate::model::{FunctionKey, Key};
 
 /// Header fields that belong to one connection or one message (RFC 9110 sections 6 and 7.6.1): a
 /// proxy may drop or rewrite them.
@@ -47,10 +51,12 @@ const CONTENT: [&str; 8] = [
     "user-agent",
 ];
 
-pub(super) fn key(name: &Ident, input: ParseStream<'_>) -> syn::Result<Key> {
+pub(super) fn key(name: &Name, input: ParseStream<'_>) -> syn::Result<Key> {
     let value = expression(name, input)?;
     match unparenthesized(&value) {
         Expr::Call(call) if is_header(call) => header(call).map(Key::Header),
+        Expr::Call(call) if calls(call, "hash") => content(call).map(Key::Content),
+        Expr::Path(path) if path.path.is_ident("fingerprint") => Ok(Key::Fingerprint),
         constant if is_constant(constant) => Err(Error::new_spanned(
             &value,
             match constant {
@@ -72,13 +78,70 @@ pub(super) fn key(name: &Ident, input: ParseStream<'_>) -> syn::Result<Key> {
                 "`header(…)` stands alone: write `key = header(…)`, and what says whose key it is \
                  as `scope = …`",
             )),
-            None => Ok(Key::Expression(value)),
+            None => alone(value).map(Key::Expression),
         },
     }
 }
 
+pub(super) fn function_key(name: &Name, input: ParseStream<'_>) -> syn::Result<FunctionKey> {
+    let value = expression(name, input)?;
+    if let Some(header) = nested_header(&value) {
+        return Err(Error::new_spanned(header, NO_HEADERS));
+    }
+    match unparenthesized(&value) {
+        Expr::Call(call) if calls(call, "hash") => content(call).map(FunctionKey::Content),
+        constant if is_constant(constant) => {
+            let message = "a constant key gives every call the same record: write an expression over \
+                           the function's arguments, as in `key = event.id`";
+            Err(Error::new_spanned(&value, message))
+        }
+        _ => alone(value).map(FunctionKey::Expression),
+    }
+}
+
 fn is_header(call: &ExprCall) -> bool {
-    matches!(&*call.func, Expr::Path(path) if path.path.is_ident("header"))
+    calls(call, "header")
+}
+
+fn calls(call: &ExprCall, name: &str) -> bool {
+    matches!(&*call.func, Expr::Path(path) if path.path.is_ident(name))
+}
+
+/// What stands in `hash(…)`.
+fn content(call: &ExprCall) -> syn::Result<Expr> {
+    let mut args = call.args.iter();
+    match (args.next(), args.next()) {
+        (Some(content), None) if !is_constant(content) => Ok(content.clone()),
+        (Some(content), None) => {
+            let message = "the hash of a constant gives all the same record: write `key = \
+                           hash(event)` over the arguments";
+            Err(Error::new_spanned(content, message))
+        }
+        _ => {
+            let message =
+                "`hash` takes one value; of several make a tuple: write `key = hash((a, b))`";
+            Err(Error::new_spanned(call, message))
+        }
+    }
+}
+
+/// An expression in which no `hash(…)` stands beside something else.
+fn alone(value: Expr) -> syn::Result<Expr> {
+    fn nested(expr: &Expr) -> Option<&ExprCall> {
+        match unparenthesized(expr) {
+            Expr::Tuple(tuple) => tuple.elems.iter().find_map(nested),
+            Expr::Call(call) => calls(call, "hash").then_some(call),
+            _ => None,
+        }
+    }
+    match nested(&value) {
+        None => Ok(value),
+        Some(call) => {
+            let message = "`hash(…)` stands alone: write `key = hash((a, b))` for several values, and \
+                           what says whose key it is as `scope = …`";
+            Err(Error::new_spanned(call, message))
+        }
+    }
 }
 
 fn header(call: &ExprCall) -> syn::Result<LitStr> {
@@ -151,14 +214,41 @@ fn is_constant(expr: &Expr) -> bool {
 mod tests {
     use proc_macro2::{Span, TokenStream};
     use quote::quote;
-    use syn::parse::Parser;
+    use syn::{Ident, parse::Parser};
 
     use super::*;
+    use crate::model::Attribute;
+
+    fn name(attribute: Attribute) -> Name {
+        Name { ident: Ident::new("key", Span::call_site()), attribute }
+    }
 
     fn read(value: &TokenStream) -> Result<Key, String> {
-        let name = Ident::new("key", Span::call_site());
+        let name = name(Attribute::Handler);
         Parser::parse2(|input: ParseStream<'_>| key(&name, input), quote!(= #value))
             .map_err(|error| error.to_string())
+    }
+
+    fn read_function(value: &TokenStream) -> Result<FunctionKey, String> {
+        let name = name(Attribute::Function);
+        Parser::parse2(|input: ParseStream<'_>| function_key(&name, input), quote!(= #value))
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_fingerprint_and_hashes_are_keys_of_their_own() {
+        assert!(matches!(read(&quote!(fingerprint)), Ok(Key::Fingerprint)));
+        assert!(matches!(read(&quote!(&fingerprint)), Ok(Key::Expression(_))));
+        assert!(matches!(read(&quote!(hash(order))), Ok(Key::Content(_))));
+        assert!(matches!(read_function(&quote!(hash((a, b)))), Ok(FunctionKey::Content(_))));
+        assert!(matches!(read_function(&quote!(self::hash(a, b))), Ok(FunctionKey::Expression(_))));
+        assert!(matches!(read_function(&quote!(event.id)), Ok(FunctionKey::Expression(_))));
+        for value in [quote!(hash()), quote!(hash(a, b)), quote!((a, hash(b))), quote!(hash("a"))] {
+            assert!(read(&value).is_err() && read_function(&value).is_err(), "{value}");
+        }
+        for value in [quote!(header("X-Id")), quote!((header("X-Id"), a)), quote!(("a", 5))] {
+            assert!(read_function(&value).is_err(), "{value}");
+        }
     }
 
     #[test]

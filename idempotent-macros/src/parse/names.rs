@@ -1,6 +1,36 @@
 //! The options by name, and what somebody meant who wrote another one.
 
-/// Every option with the form it is written in.
+use std::fmt;
+
+use proc_macro2::Span;
+use syn::Ident;
+
+use crate::model::Attribute;
+
+/// The name that an option was given under.
+pub(crate) struct Name {
+    pub(crate) ident: Ident,
+    pub(crate) attribute: Attribute,
+}
+
+impl Name {
+    pub(crate) fn span(&self) -> Span {
+        self.ident.span()
+    }
+
+    /// How the option is written.
+    pub(crate) fn form(&self) -> &'static str {
+        self.attribute.form(&self.ident.to_string())
+    }
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.ident.fmt(f)
+    }
+}
+
+/// Every option of `#[idempotent]` with the form it is written in.
 pub(crate) const OPTIONS: [(&str, &str); 15] = [
     ("key", "key = header(\"Idempotency-Key\")"),
     ("ttl", "ttl = \"24h\""),
@@ -19,6 +49,35 @@ pub(crate) const OPTIONS: [(&str, &str); 15] = [
     ("crate", "crate = some::path"),
 ];
 
+/// Every option of `#[idempotent_fn]`.
+pub(crate) const FUNCTION_OPTIONS: [(&str, &str); 13] = [
+    ("key", "key = event.id"),
+    ("ttl", "ttl = \"7d\""),
+    ("scope", "scope = event.tenant"),
+    ("fingerprint", "fingerprint = (&event.amount, &event.currency)"),
+    ("lease", "lease = \"30s\""),
+    ("wait", "wait = \"10s\""),
+    ("attempt", "attempt = attempt"),
+    ("on_abandoned", "on_abandoned = halt"),
+    ("on_store_error", "on_store_error = bypass"),
+    ("on_record_failure", "on_record_failure = withhold"),
+    ("operation", "operation = \"ship_order\""),
+    ("runtime", "runtime = self.idempotency"),
+    ("crate", "crate = some::path"),
+];
+
+/// Options of the other attribute, and what to do instead.
+const FOREIGN: [(Attribute, &str, &str); 4] = [
+    (
+        Attribute::Function,
+        "optional",
+        "a call without a key is an error; call the work itself where nothing has to be guarded",
+    ),
+    (Attribute::Function, "record", "`Ok` is recorded and `Err` is not"),
+    (Attribute::Function, "spawn", "a guarded function runs in its caller's task; leave it out"),
+    (Attribute::Handler, "attempt", "take it as an argument, `attempt: Attempt`"),
+];
+
 /// What other libraries call it.
 const SYNONYMS: [(&str, &str); 12] = [
     ("expires", "ttl"),
@@ -35,24 +94,52 @@ const SYNONYMS: [(&str, &str); 12] = [
     ("store", "runtime"),
 ];
 
-/// How the option `name` is written.
-pub(crate) fn form(name: &str) -> &'static str {
-    OPTIONS.iter().find(|(option, _)| *option == name).map_or("", |(_, form)| form)
-}
-
-/// The option that somebody meant who wrote `name`.
-pub(crate) fn meant(name: &str) -> Option<&'static str> {
-    let synonym = SYNONYMS.iter().find(|(other, _)| *other == name).map(|(_, option)| *option);
-    synonym.or_else(|| nearest(name, OPTIONS.iter().map(|(option, _)| *option)))
-}
-
-/// What is wrong with an option called `name`.
-pub(crate) fn unknown(name: &str) -> String {
-    match meant(name) {
-        Some(meant) => {
-            format!("unknown option `{name}`: did you mean `{meant}`? Write `{}`", form(meant))
+impl Attribute {
+    /// As it is written.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Handler => "#[idempotent]",
+            Self::Function => "#[idempotent_fn]",
         }
-        None => format!("unknown option `{name}`: the options are {}", list(&OPTIONS)),
+    }
+
+    /// Every option with the form it is written in.
+    pub(crate) fn options(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Handler => &OPTIONS,
+            Self::Function => &FUNCTION_OPTIONS,
+        }
+    }
+
+    /// Whether it has the option `name`.
+    pub(crate) fn has(self, name: &str) -> bool {
+        self.options().iter().any(|(option, _)| *option == name)
+    }
+
+    /// How the option `name` is written.
+    fn form(self, name: &str) -> &'static str {
+        self.options().iter().find(|(option, _)| *option == name).map_or("", |(_, form)| form)
+    }
+
+    /// The option that somebody meant who wrote `name`.
+    pub(crate) fn meant(self, name: &str) -> Option<&'static str> {
+        let synonym = SYNONYMS.iter().find(|(other, _)| *other == name).map(|(_, option)| *option);
+        synonym.or_else(|| nearest(name, self.options().iter().map(|(option, _)| *option)))
+    }
+
+    /// What is wrong with an option called `name`.
+    pub(crate) fn unknown(self, name: &str) -> String {
+        let foreign = FOREIGN.iter().find(|(here, option, _)| *here == self && *option == name);
+        if let Some((.., instead)) = foreign {
+            return format!("`{}` has no option `{name}`: {instead}", self.name());
+        }
+        match self.meant(name) {
+            Some(meant) => {
+                let form = self.form(meant);
+                format!("unknown option `{name}`: did you mean `{meant}`? Write `{form}`")
+            }
+            None => format!("unknown option `{name}`: the options are {}", list(self.options())),
+        }
     }
 }
 
@@ -117,21 +204,42 @@ mod tests {
             ("on_store_err", "on_store_error"),
             ("onabandoned", "on_abandoned"),
         ] {
-            assert_eq!(meant(slip), Some(option), "{slip}");
+            assert_eq!(Attribute::Handler.meant(slip), Some(option), "{slip}");
         }
     }
 
     #[test]
     fn far_words_find_none_and_list_all() {
-        assert_eq!(meant("retries"), None);
-        let message = unknown("retries");
-        assert!(OPTIONS.iter().all(|(option, _)| message.contains(option)), "{message}");
+        for attribute in [Attribute::Handler, Attribute::Function] {
+            assert_eq!(attribute.meant("retries"), None);
+            let message = attribute.unknown("retries");
+            let mut options = attribute.options().iter();
+            assert!(options.all(|(option, _)| message.contains(option)), "{message}");
+        }
     }
 
     #[test]
     fn names_of_other_libraries_are_known() {
-        assert!(unknown("expires_in").contains("`ttl = \"24h\"`"));
-        assert!(SYNONYMS.iter().all(|(_, option)| !form(option).is_empty()));
+        assert!(Attribute::Handler.unknown("expires_in").contains("`ttl = \"24h\"`"));
+        for attribute in [Attribute::Handler, Attribute::Function] {
+            assert!(SYNONYMS.iter().all(|(_, option)| attribute.has(option)));
+        }
+    }
+
+    #[test]
+    fn options_of_the_other_attribute_say_what_to_do_instead() {
+        for (attribute, option, instead) in FOREIGN {
+            assert!(!attribute.has(option));
+            assert!(attribute.unknown(option).ends_with(instead));
+        }
+        let both = OPTIONS.iter().chain(&FUNCTION_OPTIONS).map(|(option, _)| *option);
+        for option in both {
+            for attribute in [Attribute::Handler, Attribute::Function] {
+                let is_told =
+                    FOREIGN.iter().any(|(at, name, _)| (*at, *name) == (attribute, option));
+                assert!(attribute.has(option) != is_told, "{option}");
+            }
+        }
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use syn::{Error, Ident};
 
+use super::names::Name;
 use crate::ctxt::Ctxt;
 
 /// What was given for one option.
@@ -21,7 +22,7 @@ impl<T> Slot<T> {
     /// Takes the `value` given under `name`; notes what is wrong with it and if it is the second.
     ///
     /// Returns whether the value could be read.
-    pub(crate) fn set(&mut self, ctxt: &mut Ctxt, value: syn::Result<T>, name: Ident) -> bool {
+    pub(crate) fn set(&mut self, ctxt: &mut Ctxt, value: syn::Result<T>, name: Name) -> bool {
         if let Some(first) = &self.first {
             if !self.is_repeated {
                 ctxt.push(Error::new(first.span(), format!("`{name}` is given here first")));
@@ -32,7 +33,7 @@ impl<T> Slot<T> {
                 format!("`{name}` is given twice: keep one of them"),
             ));
         }
-        self.first.get_or_insert(name);
+        self.first.get_or_insert(name.ident);
         let value = ctxt.ok(value);
         let is_readable = value.is_some();
         self.value = self.value.take().or(value);
@@ -46,6 +47,11 @@ impl<T> Slot<T> {
 
     pub(crate) fn value(&self) -> Option<&T> {
         self.value.as_ref()
+    }
+
+    /// Takes the value out.
+    pub(crate) fn take(&mut self) -> Option<T> {
+        self.value.take()
     }
 
     pub(crate) fn into_value(self) -> Option<T> {

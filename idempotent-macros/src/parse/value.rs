@@ -6,11 +6,11 @@ use syn::{
     ext::IdentExt as _, parse::ParseStream,
 };
 
-use super::names::{form, list, nearest};
-use crate::model::{Spawn, Word};
+use super::names::{Name, list, nearest};
+use crate::model::{Attribute, Spawn, Word};
 
 /// Any expression.
-pub(super) fn expression(name: &Ident, input: ParseStream<'_>) -> syn::Result<Expr> {
+pub(super) fn expression(name: &Name, input: ParseStream<'_>) -> syn::Result<Expr> {
     equals(name, input)?;
     let value: Expr = input.parse()?;
     if let Expr::Assign(assignment) = &value {
@@ -19,10 +19,25 @@ pub(super) fn expression(name: &Ident, input: ParseStream<'_>) -> syn::Result<Ex
     Ok(value)
 }
 
-/// An expression over the handler's arguments.
-pub(super) fn over_arguments(name: &Ident, input: ParseStream<'_>) -> syn::Result<Expr> {
+/// A name for the body to use.
+pub(super) fn binding(name: &Name, input: ParseStream<'_>) -> syn::Result<Ident> {
+    equals(name, input)?;
+    input.parse().map_err(|error| {
+        let message = format!(
+            "`{name}` is a name under which the body finds its attempt: write `{}`",
+            name.form()
+        );
+        Error::new(error.span(), message)
+    })
+}
+
+/// An expression over the arguments.
+pub(super) fn over_arguments(name: &Name, input: ParseStream<'_>) -> syn::Result<Expr> {
     let value = expression(name, input)?;
     if let Some(header) = nested_header(&value) {
+        if name.attribute == Attribute::Function {
+            return Err(Error::new_spanned(header, NO_HEADERS));
+        }
         let message = format!(
             "`header(…)` stands alone in `key`: write `{name}` over the handler's arguments; to use \
              another header, take it with an extractor such as `HeaderMap`"
@@ -31,6 +46,10 @@ pub(super) fn over_arguments(name: &Ident, input: ParseStream<'_>) -> syn::Resul
     }
     Ok(value)
 }
+
+/// Why `header(…)` is nothing for a function.
+pub(super) const NO_HEADERS: &str = "a function has no headers: take a value from its arguments, as in \
+                                     `key = event.id`";
 
 /// A call `header("…")` that is the expression or in a tuple of it.
 pub(super) fn nested_header(expr: &Expr) -> Option<&ExprCall> {
@@ -49,7 +68,7 @@ fn is_header(call: &ExprCall) -> bool {
 }
 
 /// An option without a value.
-pub(super) fn flag(name: &Ident, input: ParseStream<'_>) -> syn::Result<()> {
+pub(super) fn flag(name: &Name, input: ParseStream<'_>) -> syn::Result<()> {
     if ends(input) {
         return Ok(());
     }
@@ -58,7 +77,7 @@ pub(super) fn flag(name: &Ident, input: ParseStream<'_>) -> syn::Result<()> {
 }
 
 /// One of the words of `T`.
-pub(super) fn word<T: Word>(name: &Ident, input: ParseStream<'_>) -> syn::Result<T> {
+pub(super) fn word<T: Word>(name: &Name, input: ParseStream<'_>) -> syn::Result<T> {
     equals(name, input)?;
     let choices = list(T::WORDS).replace(" and ", " or ");
     if let Ok(literal) = input.fork().parse::<LitStr>() {
@@ -79,22 +98,30 @@ pub(super) fn word<T: Word>(name: &Ident, input: ParseStream<'_>) -> syn::Result
 }
 
 /// `operation = "…"`.
-pub(super) fn operation(name: &Ident, input: ParseStream<'_>) -> syn::Result<LitStr> {
+pub(super) fn operation(name: &Name, input: ParseStream<'_>) -> syn::Result<LitStr> {
     let value = expression(name, input)?;
     let Expr::Lit(ExprLit { lit: Lit::Str(literal), .. }) = unparenthesized(&value) else {
-        let message = format!("`{name}` is a string literal: write `{}`", form("operation"));
+        let message = format!("`{name}` is a string literal: write `{}`", name.form());
         return Err(Error::new_spanned(value, message));
     };
     if literal.value().trim().is_empty() {
-        let message = "an operation needs a name: write the handler's, as in `operation = \
-                       \"create_payment\"`, or leave it out to use the route";
+        let message = match name.attribute {
+            Attribute::Handler => {
+                "an operation needs a name: write the handler's, as in `operation = \
+                 \"create_payment\"`, or leave it out to use the route"
+            }
+            Attribute::Function => {
+                "an operation needs a name: write the function's, as in `operation = \
+                 \"ship_order\"`, or leave it out to use its path"
+            }
+        };
         return Err(Error::new(literal.span(), message));
     }
     Ok(literal.clone())
 }
 
 /// `spawn = false`.
-pub(super) fn spawn(name: &Ident, input: ParseStream<'_>) -> syn::Result<Spawn> {
+pub(super) fn spawn(name: &Name, input: ParseStream<'_>) -> syn::Result<Spawn> {
     equals(name, input)?;
     let value: LitBool = input.parse().map_err(|error| {
         Error::new(error.span(), format!("`{name}` is `true` (the default) or `false`"))
@@ -103,7 +130,7 @@ pub(super) fn spawn(name: &Ident, input: ParseStream<'_>) -> syn::Result<Spawn> 
 }
 
 /// `crate = path`.
-pub(super) fn crate_path(name: &Ident, input: ParseStream<'_>) -> syn::Result<Path> {
+pub(super) fn crate_path(name: &Name, input: ParseStream<'_>) -> syn::Result<Path> {
     equals(name, input)?;
     input.call(Path::parse_mod_style).map_err(|error| {
         let message = "`crate` is a path without quotes: write `crate = some::path`";
@@ -122,8 +149,8 @@ pub(crate) fn unparenthesized(expr: &Expr) -> &Expr {
 }
 
 /// Takes the `=` that has a value behind it.
-fn equals(name: &Ident, input: ParseStream<'_>) -> syn::Result<()> {
-    let write = format!("write `{}`", form(&name.to_string()));
+fn equals(name: &Name, input: ParseStream<'_>) -> syn::Result<()> {
+    let write = format!("write `{}`", name.form());
     if ends(input) {
         return Err(Error::new(name.span(), format!("`{name}` needs a value: {write}")));
     }

@@ -9,6 +9,7 @@ use super::marks::{DoNotRecord, NoEffect};
 use crate::{
     engine::{Answer, Call, Verdict},
     fingerprint::Fingerprint,
+    flight::Landing,
     http::{
         capture::{Captured, Resumed, capture},
         headers::recorded,
@@ -34,8 +35,8 @@ pub(super) fn response(answer: Answer<Response>, runtime: &Idempotency) -> Respo
     match answer {
         Answer::Own(response) => response,
         Answer::Replay(record) => replay(&record, true),
-        Answer::Shared(record) => replay(&record, false),
-        Answer::Refused(refusal) => problem_response(refusal.into(), Some(runtime)),
+        Answer::Shared(record) | Answer::Committed(record) => replay(&record, false),
+        Answer::Refused(refused) => problem_response(refused.refusal.into(), Some(runtime)),
     }
 }
 
@@ -85,8 +86,8 @@ pub(super) fn with_trailers(body: Bytes, trailers: HeaderMap) -> Body {
 /// What the verdict on an answer depends on.
 #[derive(Clone, Copy)]
 pub(super) struct Shape {
-    fingerprint: Fingerprint,
-    rule: RecordRule,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) rule: RecordRule,
 }
 
 impl Shape {
@@ -114,7 +115,7 @@ pub(super) async fn verdict(
             let no_effect = has::<NoEffect>(&parts);
             let body = Body::new(Resumed::<Body>::failed(read, error));
             let answer = Response::from_parts(parts, body);
-            return Verdict::Transient { shared: None, answer, no_effect };
+            return Verdict::Transient { shared: Landing::Transient(None), answer, no_effect };
         }
     };
     let trailers = trailers.filter(|trailers| !trailers.is_empty());
@@ -131,10 +132,10 @@ pub(super) async fn verdict(
         None => Body::from(bytes),
     };
     let answer = Response::from_parts(parts, body);
-    match is_final {
-        true => Verdict::Final { record, answer },
-        false => Verdict::Transient { shared: Some(record), answer, no_effect },
+    if is_final {
+        return Verdict::Final { record, answer };
     }
+    Verdict::Transient { shared: Landing::Transient(Some(record)), answer, no_effect }
 }
 
 /// The body as it is recorded: a small one in a buffer of its own, not as a part of a larger one that
@@ -159,7 +160,7 @@ impl Shape {
                 let record = Record::new(self.fingerprint, metadata, Bytes::new());
                 Verdict::Final { record, answer }
             }
-            false => Verdict::Transient { shared: None, answer, no_effect },
+            false => Verdict::Transient { shared: Landing::Transient(None), answer, no_effect },
         }
     }
 

@@ -3,9 +3,11 @@
 use std::fmt;
 
 use http::HeaderName;
+use serde::Serialize;
 
 use super::guarded::{Guard, Kept};
 use crate::{
+    content::ContentKey,
     engine::{self, Answer},
     fingerprint::{Content, Fingerprint, RequestDigest},
     http::{key_header::key_header, problem::Problem},
@@ -13,11 +15,11 @@ use crate::{
     key::StorageKey,
     key_part::{KeyEncoder, KeyPart},
     operation::Operation,
-    settings::{Policy, Spec},
+    settings::{Policy, Settings, Spec},
 };
 
 /// What the attribute's options make of one request. The generated code calls `new`, then `runtime`,
-/// `scope`, `fingerprint` where they stand in the attribute, then `key` or `key_header`.
+/// `scope`, `fingerprint` where they stand in the attribute, then one of those that begin with `key`.
 pub struct Call {
     spec: &'static Spec,
     kept: Option<Box<Kept>>,
@@ -82,7 +84,7 @@ impl Call {
     #[must_use]
     pub fn key<K: KeyPart + ?Sized>(mut self, key: &K) -> Self {
         if let Some(kept) = self.kept.take() {
-            self.key = Some(self.freeze(&kept, key));
+            self.key = Some(self.freeze(&kept, Some(key)));
             self.kept = Some(kept);
         }
         self
@@ -93,12 +95,38 @@ impl Call {
     pub fn key_header(mut self, name: HeaderName) -> Self {
         let Some(kept) = self.kept.take() else { return self };
         let key = key_header(&kept.headers, &name);
-        self.key = Some(key.and_then(|key| self.freeze(&kept, &*key)));
+        self.key = Some(key.and_then(|key| self.freeze(&kept, Some(&*key))));
         self.kept = Some(kept);
         self
     }
 
-    fn freeze<K: KeyPart + ?Sized>(&mut self, kept: &Kept, key: &K) -> Result<Frozen, Problem> {
+    #[must_use]
+    pub fn key_content<T: Serialize + ?Sized>(mut self, content: &T) -> Self {
+        match ContentKey::of(content) {
+            Ok(key) => self.key(&key),
+            Err(error) => {
+                tracing::error!(handler = self.spec.handler, %error, "no key can be made of this");
+                let detail = "the content that is the key has no form in JSON";
+                self.key = Some(Err(Problem::KeyInvalid(detail)));
+                self
+            }
+        }
+    }
+
+    #[must_use]
+    pub fn key_fingerprint(mut self) -> Self {
+        if let Some(kept) = self.kept.take() {
+            self.key = Some(self.freeze::<str>(&kept, None));
+            self.kept = Some(kept);
+        }
+        self
+    }
+
+    /// Without `key` the fingerprint is the key.
+    fn freeze<K>(&mut self, kept: &Kept, key: Option<&K>) -> Result<Frozen, Problem>
+    where
+        K: KeyPart + ?Sized,
+    {
         // A scope of which a part is missing does not say whose key it is.
         let has_scope = self.scope.as_ref().is_some_and(|scope| !scope.has_absent());
         let scope = self.scope.take();
@@ -116,6 +144,13 @@ impl Call {
         });
         operation.encode(&mut encoder);
         encoder.expect_content();
+        let Some(key) = key else {
+            let fingerprint =
+                self.digest(kept, settings, has_scope, &mut KeyEncoder::storage_key());
+            encoder.bytes(fingerprint.as_bytes());
+            let key = encoder.finish_storage_key(secret);
+            return Ok(Frozen { key, fingerprint, has_scope });
+        };
         key.encode(&mut encoder);
         if encoder.has_absent() {
             return Err(Problem::KeyMissing);
@@ -123,12 +158,24 @@ impl Call {
         if !encoder.has_content() {
             return Err(Problem::KeyInvalid("the key is empty"));
         }
+        let key = encoder.finish_storage_key(secret);
+        let fingerprint = self.digest(kept, settings, has_scope, &mut encoder);
+        Ok(Frozen { key, fingerprint, has_scope })
+    }
+
+    fn digest(
+        &self,
+        kept: &Kept,
+        settings: &Settings,
+        has_scope: bool,
+        encoder: &mut KeyEncoder,
+    ) -> Fingerprint {
         let credentials = (!has_scope).then(|| {
             settings.credentials.iter().flat_map(|name| {
                 kept.headers.get_all(name).map(|value| (name.as_str(), value.as_bytes()))
             })
         });
-        let fingerprint = RequestDigest {
+        let digest = RequestDigest {
             method: kept.method.as_str(),
             path: kept.uri.path(),
             content: match &self.fingerprint {
@@ -137,9 +184,7 @@ impl Call {
             },
             credentials,
         };
-        let key = encoder.finish_storage_key(secret);
-        let fingerprint = fingerprint.fingerprint(&mut encoder, secret);
-        Ok(Frozen { key, fingerprint, has_scope })
+        digest.fingerprint(encoder, settings.secret.as_ref())
     }
 
     pub(super) fn step(self) -> Step {

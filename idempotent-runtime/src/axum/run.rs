@@ -1,6 +1,6 @@
 //! The one call that the attribute writes.
 
-use std::future::Future;
+use std::{future::Future, pin::pin};
 
 use axum::response::Response;
 
@@ -65,7 +65,7 @@ where
         Ready::Answered(response) => Outcome::answered(response),
         Ready::Guard(runtime, call) => {
             let shape = Shape::of(&call);
-            let work = async { verdict(reply(body.await), shape, runtime.settings()).await };
+            let work = pin!(async { verdict(reply(body.await), shape, runtime.settings()).await });
             Outcome::answered(response(runtime.engine.answer_inline(call, work).await, &runtime))
         }
     }

@@ -6,12 +6,14 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Backoff, Call, Engine,
+    entry::CONFIRM,
+    far,
     held::{GivenUp, Held, Permit, Running},
 };
 use crate::{
     flight::{Landing, Leading},
     lease::{Lease, LeaseId},
-    refusal::Refusal,
+    refusal::{Refusal, Refused},
     settings::{OnAbandoned, OnStoreError},
     store::{AcquireRequest, Acquired, KeyState, Retention, StoreError},
 };
@@ -94,7 +96,7 @@ impl Engine {
                             landing => return Err(landing.unwrap_or(Landing::Vanished)),
                         }
                     }
-                    return call.without_store(&error).map(|()| (None, permit));
+                    return call.without_store(error).map(|()| (None, permit));
                 }
                 Seen::Elsewhere => {
                     drop(permit);
@@ -133,7 +135,7 @@ impl Engine {
     pub(super) async fn look(&self, call: &Call) -> Seen {
         let state = match self.bounded(self.store.inspect(&call.key)).await {
             Ok(state) => state,
-            Err(error @ StoreError::Corrupt(_)) => return Seen::Landed(call.unreadable(&error)),
+            Err(error @ StoreError::Corrupt(_)) => return Seen::Landed(call.unreadable(error)),
             Err(error) => return Seen::Silent(error),
         };
         if state.fingerprint().is_some_and(|stored| *stored != call.fingerprint) {
@@ -160,7 +162,7 @@ impl Engine {
                 }
                 Ok(acquired) => return call.granted(acquired).map(|lease| (lease, since)),
                 Err(error @ StoreError::Corrupt(_)) => {
-                    return Err(Seen::Landed(call.unreadable(&error)));
+                    return Err(Seen::Landed(call.unreadable(error)));
                 }
                 Err(error) if error.is_unknown() => unknown = error,
                 Err(error) => return Err(Seen::Silent(error)),
@@ -172,12 +174,23 @@ impl Engine {
 
     /// Gives up an `acquire` that may have been granted: asks once more with the same id, which tells
     /// the token, and releases. The store refuses the id from then on, however late a call arrives.
+    /// A store that is away is asked until the lease would have lapsed anyway.
     fn withdraw(self: &Arc<Self>, call: &Call, lease_id: LeaseId) {
         let (engine, call) = (Arc::clone(self), call.clone());
         self.tasks.spawn(async move {
-            let acquired = engine.bounded(engine.store.acquire(call.request(lease_id))).await;
-            if let Ok(Acquired::Granted(lease)) = acquired {
-                engine.give_up(&lease, GivenUp::Released(call.policy.ttl)).await;
+            let lapsed = far(Instant::now(), call.policy.lease);
+            loop {
+                match engine.bounded(engine.store.acquire(call.request(lease_id))).await {
+                    Ok(Acquired::Granted(lease)) => {
+                        return engine.give_up(&lease, GivenUp::Released(call.policy.ttl)).await;
+                    }
+                    Err(error) if error.is_unknown() => {}
+                    _ => return,
+                }
+                if Instant::now() >= lapsed || engine.is_draining() {
+                    return;
+                }
+                sleep(CONFIRM.mul_f64(rand::random_range(0.5..=1.0))).await;
             }
         });
     }
@@ -226,29 +239,30 @@ impl Call {
         })
     }
 
-    fn unreadable(&self, error: &StoreError) -> Landing {
+    fn unreadable(&self, error: StoreError) -> Landing {
         let source = error.source();
         tracing::error!(key = %self.key.short(), operation = %self.operation, source, "{error}");
-        Refusal::RecordUnreadable.into()
+        Landing::Refused(Refused::by_store(Refusal::RecordUnreadable, error))
     }
 
     /// Row "store unreachable or full": `Ok` when the handler may run without a lease.
-    fn without_store(&self, error: &StoreError) -> Result<(), Landing> {
+    fn without_store(&self, error: StoreError) -> Result<(), Landing> {
         let (key, operation, source) = (self.key.short(), &self.operation, error.source());
         if self.policy.on_store_error == OnStoreError::Bypass {
             tracing::error!(%key, %operation, source, "{error}; on_store_error = bypass: running UNGUARDED");
             return Ok(());
         }
         tracing::error!(%key, %operation, source, "{error}; the handler is not run");
-        Err(match error {
-            StoreError::Full => Refusal::StoreFull.into(),
-            _ => Refusal::StoreUnavailable.into(),
-        })
+        let refusal = match error {
+            StoreError::Full => Refusal::StoreFull,
+            _ => Refusal::StoreUnavailable,
+        };
+        Err(Landing::Refused(Refused::by_store(refusal, error)))
     }
 }
 
 impl From<Refusal> for Landing {
     fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
+        Self::Refused(refusal.into())
     }
 }

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How long a client is held while a store that gives no answer is asked again.
-pub(super) const CONFIRM: Duration = Duration::from_secs(1);
+pub(crate) const CONFIRM: Duration = Duration::from_secs(1);
 
 /// What an outcome asks of the store.
 #[derive(Clone, Copy)]
@@ -28,11 +28,15 @@ pub(super) enum Entry<'a> {
 
 impl<'a> Entry<'a> {
     pub(super) fn of<A>(call: &Call, executed: &'a Executed<A>) -> Self {
-        let no_effect = match executed {
-            Ok(Verdict::Final { record, .. }) => return Self::Complete(record),
-            Ok(Verdict::Transient { no_effect, .. }) => *no_effect,
-            Err(_panic) => false,
-        };
+        match executed {
+            Ok(Verdict::Final { record, .. }) => Self::Complete(record),
+            _ => Self::giving_back(call, executed),
+        }
+    }
+
+    /// What an outcome asks that is not to be recorded.
+    pub(super) fn giving_back<A>(call: &Call, executed: &Executed<A>) -> Self {
+        let no_effect = matches!(executed, Ok(Verdict::Transient { no_effect: true, .. }));
         match call.policy.on_abandoned {
             OnAbandoned::Halt if !no_effect => Self::Abandon,
             // Under `rerun` a transient answer or a panic means "safe to repeat".
@@ -70,7 +74,7 @@ impl Engine {
 }
 
 /// Pauses between two tries of a call whose answer is unknown; `false` when time is up.
-pub(super) async fn pause(backoff: &mut Backoff, until: Instant) -> bool {
+pub(crate) async fn pause(backoff: &mut Backoff, until: Instant) -> bool {
     let now = Instant::now();
     if now >= until {
         return false;

@@ -13,6 +13,7 @@ use tokio::{runtime::Handle, time::Instant};
 use super::{Call, Engine, claim::Seen};
 use crate::{
     attempt::Granted,
+    execution::Execution,
     flight::Leading,
     heartbeat::{Beating, LeaseWatch},
     lease::{Lease, LeaseId},
@@ -35,7 +36,9 @@ impl Running {
         self.leading.running(held.as_deref().map(Held::watch));
         if let Some(attempt) = &call.attempt {
             attempt.grant(match &held {
-                Some(held) => Granted::new(&held.lease, held.watch()),
+                Some(held) => {
+                    Granted::new(Execution::new(&held.engine, call, &held.lease, held.watch()))
+                }
                 None => Granted::unguarded(call.key),
             });
         }

@@ -27,6 +27,9 @@ impl Engine {
         mut running: Box<Running>,
         executed: Executed<A>,
     ) -> Ended<A> {
+        if call.is_recorded() {
+            return Box::pin(self.settle_recorded(call, running, executed)).await;
+        }
         let entry = Entry::of(call, &executed);
         let until = far(Instant::now(), call.patience(entry));
         if matches!(entry, Entry::Complete(_)) {
@@ -144,7 +147,7 @@ impl Engine {
     }
 
     /// Goes on giving a lease back that is not renewed any more: what is not given back lapses.
-    fn give_back_later(
+    pub(super) fn give_back_later(
         self: &Arc<Self>,
         call: Call,
         running: Running,
@@ -166,20 +169,20 @@ impl Engine {
 
 impl Landing {
     /// What those who waited are told of a handler. Nobody records what it did unguarded.
-    fn of<A>(executed: &Executed<A>, is_guarded: bool) -> Self {
+    pub(super) fn of<A>(executed: &Executed<A>, is_guarded: bool) -> Self {
         match executed {
             Ok(Verdict::Final { record, .. }) if is_guarded => Self::Record(record.clone()),
             Ok(Verdict::Final { record, .. }) => {
                 Self::Transient(Some(record.clone()).filter(|record| !record.is_tombstone()))
             }
-            Ok(Verdict::Transient { shared, .. }) => Self::Transient(shared.clone()),
-            Err(_panic) => Self::Refused(Refusal::HandlerPanicked),
+            Ok(Verdict::Transient { shared, .. }) => shared.clone(),
+            Err(_panic) => Refusal::HandlerPanicked.into(),
         }
     }
 }
 
 impl<A> Ended<A> {
-    fn of(executed: Executed<A>) -> Self {
+    pub(super) fn of(executed: Executed<A>) -> Self {
         match executed {
             Ok(Verdict::Final { answer, .. } | Verdict::Transient { answer, .. }) => {
                 Self::Answer(Answer::Own(answer))

@@ -15,6 +15,7 @@ pub(crate) enum Problem {
     BodyUnreadable,
     RuntimeMissing,
     OperationMissing,
+    StepRefused,
     Refused(Refusal),
 }
 
@@ -36,6 +37,7 @@ struct Members<'a> {
 }
 
 /// One row of the table of problems: what each code says.
+#[derive(Clone, Copy)]
 struct Row {
     code: &'static str,
     status: StatusCode,
@@ -43,6 +45,19 @@ struct Row {
     detail: &'static str,
     /// Whether the same request may be sent again unchanged and meet something else.
     retryable: bool,
+}
+
+const fn row(
+    code: &'static str,
+    status: StatusCode,
+    title: &'static str,
+    detail: &'static str,
+) -> Row {
+    Row { code, status, title, detail, retryable: false }
+}
+
+const fn retryable(row: Row) -> Row {
+    Row { retryable: true, ..row }
 }
 
 impl Problem {
@@ -81,9 +96,6 @@ impl Problem {
     }
 
     fn row(self) -> Row {
-        let row =
-            |code, status, title, detail| Row { code, status, title, detail, retryable: false };
-        let retryable = |row: Row| Row { retryable: true, ..row };
         match self {
             Self::KeyMissing => row(
                 "key_missing",
@@ -118,68 +130,84 @@ impl Problem {
                 "Operation has no name",
                 "the handler was not run: no route was matched, so add `operation = \"…\"` to the attribute",
             ),
-            Self::Refused(refusal) => match refusal {
-                Refusal::KeyReused => row(
-                    refusal.code(),
-                    StatusCode::UNPROCESSABLE_ENTITY,
-                    "Idempotency key is already used",
-                    "this key belongs to a request with other content or from another caller; use a new key for a new operation. If credentials were refreshed in between, the service should set `scope`",
-                ),
-                Refusal::InProgress => retryable(row(
-                    refusal.code(),
-                    StatusCode::CONFLICT,
-                    "Request is in progress",
-                    "a request with this key is still running; ask again for its answer",
-                )),
-                Refusal::OutcomeUnknown => row(
-                    refusal.code(),
-                    StatusCode::CONFLICT,
-                    "Outcome is unknown",
-                    "an earlier attempt was cut off and may have had its effect; it is not repeated until somebody has decided",
-                ),
-                Refusal::NotReplayable => row(
-                    refusal.code(),
-                    StatusCode::CONFLICT,
-                    "Answer cannot be given again",
-                    "the request was executed and is not executed again, but its answer was not kept",
-                ),
-                Refusal::StoreUnavailable => retryable(row(
-                    refusal.code(),
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "Idempotency store is unavailable",
-                    "it is not known whether this request was executed; send it again with the same key",
-                )),
-                Refusal::StoreFull => retryable(row(
-                    refusal.code(),
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "Idempotency store is full",
-                    "the request was not executed; send it again with the same key",
-                )),
-                Refusal::RecordUnreadable => row(
-                    refusal.code(),
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "Stored answer is not readable",
-                    "the request was not executed: what is stored under this key cannot be read",
-                ),
-                Refusal::TooManyRunning => retryable(row(
-                    refusal.code(),
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "Too many requests are running",
-                    "the request was not executed; send it again with the same key",
-                )),
-                Refusal::Draining => retryable(row(
-                    refusal.code(),
-                    StatusCode::SERVICE_UNAVAILABLE,
-                    "Service is shutting down",
-                    "the request was not executed; send it again with the same key",
-                )),
-                Refusal::HandlerPanicked => retryable(row(
-                    refusal.code(),
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "Handler failed",
-                    "the request that ran for this key failed; send it again with the same key",
-                )),
-            },
+            Self::StepRefused => retryable(row(
+                "step_refused",
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "Step was refused",
+                "a step of this operation did not run or was not saved; the steps before it are kept",
+            )),
+            Self::Refused(refusal) => refused(refusal),
         }
+    }
+}
+
+fn refused(refusal: Refusal) -> Row {
+    match refusal {
+        Refusal::KeyReused => row(
+            refusal.code(),
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "Idempotency key is already used",
+            "this key belongs to a request with other content or from another caller; use a new key for a new operation. If credentials were refreshed in between, the service should set `scope`",
+        ),
+        Refusal::InProgress => retryable(row(
+            refusal.code(),
+            StatusCode::CONFLICT,
+            "Request is in progress",
+            "a request with this key is still running; ask again for its answer",
+        )),
+        Refusal::OutcomeUnknown => row(
+            refusal.code(),
+            StatusCode::CONFLICT,
+            "Outcome is unknown",
+            "an earlier attempt was cut off and may have had its effect; it is not repeated until somebody has decided",
+        ),
+        Refusal::NotReplayable => row(
+            refusal.code(),
+            StatusCode::CONFLICT,
+            "Answer cannot be given again",
+            "the request was executed and is not executed again, but its answer was not kept",
+        ),
+        Refusal::StoreUnavailable => retryable(row(
+            refusal.code(),
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Idempotency store is unavailable",
+            "it is not known whether this request was executed; send it again with the same key",
+        )),
+        Refusal::StoreFull => retryable(row(
+            refusal.code(),
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Idempotency store is full",
+            "the request was not executed; send it again with the same key",
+        )),
+        Refusal::RecordUnreadable => row(
+            refusal.code(),
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "Stored answer is not readable",
+            "the request was not executed: what is stored under this key cannot be read",
+        ),
+        Refusal::TooManyRunning => retryable(row(
+            refusal.code(),
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Too many requests are running",
+            "the request was not executed; send it again with the same key",
+        )),
+        Refusal::Draining => retryable(row(
+            refusal.code(),
+            StatusCode::SERVICE_UNAVAILABLE,
+            "Service is shutting down",
+            "the request was not executed; send it again with the same key",
+        )),
+        Refusal::HandlerPanicked => retryable(row(
+            refusal.code(),
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "Handler failed",
+            "the request that ran for this key failed; send it again with the same key",
+        )),
+        Refusal::NotCommitted => retryable(row(
+            refusal.code(),
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "Outcome was not committed",
+            "the transaction of this request was not committed, so it had no effect; send it again with the same key",
+        )),
     }
 }

@@ -1,6 +1,6 @@
 //! The dynamic form of [`Store`], so that neither handlers nor the engine are generic over it.
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{any::Any, future::Future, pin::Pin, time::Duration};
 
 use bytes::Bytes;
 
@@ -18,12 +18,12 @@ pub(crate) trait ErasedStore: Send + Sync + 'static {
     fn renew<'a>(&'a self, lease: &'a Lease, lease_for: Duration) -> StoreCall<'a, ()>;
     fn release<'a>(&'a self, lease: &'a Lease, retention: Duration) -> StoreCall<'a, ()>;
     fn abandon<'a>(&'a self, lease: &'a Lease) -> StoreCall<'a, ()>;
-    #[allow(dead_code)] // `Attempt::step` comes with the durable stores
     fn save_step<'a>(&'a self, lease: &'a Lease, name: &'a str, value: Bytes) -> StoreCall<'a, ()>;
     fn inspect<'a>(&'a self, key: &'a StorageKey) -> StoreCall<'a, KeyState>;
     fn forget<'a>(&'a self, key: &'a StorageKey, force: bool) -> StoreCall<'a, bool>;
     fn purge_expired(&self, limit: usize) -> StoreCall<'_, usize>;
     fn recall(&self, key: &StorageKey) -> Option<Record>;
+    fn transactional(&self) -> Option<&(dyn Any + Send + Sync)>;
     fn kind(&self) -> &'static str;
 }
 
@@ -71,6 +71,10 @@ impl<S: Store> ErasedStore for S {
 
     fn recall(&self, key: &StorageKey) -> Option<Record> {
         Store::recall(self, key)
+    }
+
+    fn transactional(&self) -> Option<&(dyn Any + Send + Sync)> {
+        Store::transactional(self)
     }
 
     fn kind(&self) -> &'static str {

@@ -15,24 +15,26 @@ use crate::{
     store::StoreError,
 };
 
-/// What a record costs beside its content: the record itself, its deadline, its entry and the slack
-/// of the tables. Of the dearer way, in moka under `OnFull::Evict`, measured at a million records; in
-/// a shard it is about 400.
-pub(super) const RECORD_COST: usize = 640;
+/// What a record costs beside its content in a shard: the record itself, its deadline, its entry and
+/// the slack of the tables. Measured at a million records by `tests/tests/scale.rs`.
+pub(super) const RECORD_COST: usize = 400;
+/// The same in moka, under `OnFull::Evict`.
+pub(super) const EVICTABLE_COST: usize = 640;
 /// Reserved for a key when it is leased, and kept until it is completed or forgotten: a record with
 /// half a kilobyte of content, which is more than the lease and its key take.
-pub(super) const KEY_COST: usize = RECORD_COST + 512;
+pub(super) const KEY_COST: usize = EVICTABLE_COST + 512;
 /// A saved step beside its name and value.
 const STEP_COST: usize = 96;
 /// A header field beside its name and value.
 const FIELD_COST: usize = 96;
 
-pub(super) fn record_cost(record: &Record) -> usize {
+/// The cost of a record whose place takes `overhead`.
+pub(super) fn record_cost(record: &Record, overhead: usize) -> usize {
     let fields = match record.metadata() {
         Metadata::Response { headers, trailers, .. } => headers.len() + trailers.len(),
         Metadata::Value | Metadata::Tombstone { .. } => 0,
     };
-    RECORD_COST + fields * FIELD_COST + record.content_len()
+    overhead + fields * FIELD_COST + record.content_len()
 }
 
 pub(super) fn step_cost(name: &str, value: &Bytes) -> usize {

@@ -15,7 +15,7 @@ use std::{
 use moka::{Expiry, notification::RemovalCause, policy::EvictionPolicy, sync::Cache};
 
 use super::{
-    budget::record_cost,
+    budget::{EVICTABLE_COST, record_cost},
     clock::{Clock, Moment},
     hash::Seeded,
 };
@@ -109,7 +109,7 @@ impl Evicting {
         let cache = Cache::builder()
             .max_capacity(u64::try_from(limit).unwrap_or(u64::MAX))
             .weigher(|_, outcome: &Outcome| {
-                u32::try_from(record_cost(&outcome.record)).unwrap_or(u32::MAX)
+                u32::try_from(record_cost(&outcome.record, EVICTABLE_COST)).unwrap_or(u32::MAX)
             })
             .eviction_policy(EvictionPolicy::lru())
             .expire_after(Lifetime(clock))

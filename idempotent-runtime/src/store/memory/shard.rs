@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    budget::{Ledger, record_cost},
+    budget::{Ledger, RECORD_COST, record_cost},
     clock::{Moment, Tokens},
     hash::Seeded,
     held::Held,
@@ -108,7 +108,7 @@ impl Shard {
 
     /// Moves a key that is [owned](Self::owned) from its lease to its outcome.
     pub(super) fn complete(&mut self, key: StorageKey, outcome: Outcome) {
-        let (at, cost) = (outcome.expires_at, record_cost(&outcome.record));
+        let (at, cost) = (outcome.expires_at, record_cost(&outcome.record, RECORD_COST));
         // Before the lease goes, so that a panic in between leaves the key with both, not neither.
         self.records.insert(key, outcome);
         if let Some(held) = self.held.remove(&key)

@@ -1,0 +1,92 @@
+//! `Recorded<R>`: an answer that stands in the handler's own transaction.
+
+use std::{fmt, marker::PhantomData};
+
+use axum::response::{IntoResponse, Response};
+
+use super::answer::{Shape, problem_response, verdict};
+use crate::{
+    engine::Verdict,
+    flight::Landing,
+    http::problem::Problem,
+    record::Record,
+    recording::{RecordError, Recording},
+    refusal::Refusal,
+    step::{StepError, StepRefusal},
+};
+
+/// An answer whose record stands in the handler's own transaction: commit, then return it.
+pub struct Recorded<R> {
+    response: Response,
+    of: PhantomData<fn() -> R>,
+}
+
+impl<R: IntoResponse> Recorded<R> {
+    /// An answer without a record, where nothing is guarded.
+    pub fn unguarded(answer: R) -> Self {
+        Self::of(answer.into_response())
+    }
+
+    fn of(response: Response) -> Self {
+        Self { response, of: PhantomData }
+    }
+}
+
+impl Recording<'_> {
+    /// Reads a handler's answer: its record, and the answer to return.
+    ///
+    /// # Errors
+    ///
+    /// [`RecordError::NotFinal`], [`RecordError::NotRecordable`] when the answer is not one to record.
+    pub async fn answer<R: IntoResponse>(
+        self,
+        answer: R,
+    ) -> Result<(Record, Recorded<R>), RecordError> {
+        let execution = self.execution();
+        let settings = &execution.engine.settings;
+        let response = answer.into_response();
+        let status = response.status();
+        let shape = Shape { fingerprint: execution.fingerprint, rule: execution.policy.record };
+        match verdict(response, shape, settings).await {
+            Verdict::Final { record, answer } if !record.is_tombstone() => {
+                Ok((record, Recorded::of(answer)))
+            }
+            Verdict::Transient { shared: Landing::Transient(Some(_)), .. } => {
+                Err(RecordError::NotFinal(status))
+            }
+            Verdict::Final { .. } | Verdict::Transient { .. } => {
+                Err(RecordError::NotRecordable { max: settings.max_response_bytes })
+            }
+        }
+    }
+}
+
+impl<R> IntoResponse for Recorded<R> {
+    fn into_response(self) -> Response {
+        self.response
+    }
+}
+
+impl<R> fmt::Debug for Recorded<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorded").field("status", &self.response.status()).finish_non_exhaustive()
+    }
+}
+
+impl IntoResponse for StepError {
+    fn into_response(self) -> Response {
+        tracing::error!(error = &self as &dyn std::error::Error, "a step was refused");
+        let problem = match self.reason() {
+            StepRefusal::Store(_) => Refusal::StoreUnavailable.into(),
+            _ => Problem::StepRefused,
+        };
+        problem_response(problem, None)
+    }
+}
+
+impl IntoResponse for RecordError {
+    fn into_response(self) -> Response {
+        tracing::error!(error = &self as &dyn std::error::Error, "an outcome was not recorded");
+        problem_response(Refusal::NotCommitted.into(), None)
+    }
+}

@@ -1,0 +1,136 @@
+//! Row "outcome" after the handler recorded in its own transaction: only the store knows it.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use super::{
+    Answer, Backoff, Call, Ended, Engine, Verdict,
+    claim::Seen,
+    entry::{CONFIRM, Entry, pause},
+    execute::Executed,
+    far,
+    held::Running,
+};
+use crate::{
+    flight::Landing, lease::Lease, record::Record, refusal::Refusal, settings::OnRecordFailure,
+    store::StoreError,
+};
+
+/// What became of the handler's transaction.
+enum Committed {
+    /// The operation has this outcome.
+    Record(Record),
+    /// Nothing was committed, and nothing can be any more.
+    Nothing,
+    /// The lease was lost: this is what others did.
+    Other(Landing),
+    /// The store gives no answer.
+    Unknown,
+}
+
+impl Engine {
+    /// Answers what the store confirms, whatever the handler returned: a commit may fail, its answer
+    /// may get lost, and a driver may report one that was none.
+    pub(super) async fn settle_recorded<A>(
+        self: &Arc<Self>,
+        call: &Call,
+        mut running: Box<Running>,
+        executed: Executed<A>,
+    ) -> Ended<A> {
+        running.leading.ended();
+        let Some(lease) = running.end().cloned() else { return Ended::of(executed) };
+        if let Some(held) = &running.held {
+            held.outlive_max_run();
+        }
+        let entry = Entry::giving_back(call, &executed);
+        let withhold = call.policy.on_record_failure == OnRecordFailure::Withhold;
+        let patience = if withhold { call.policy.wait.max(CONFIRM) } else { CONFIRM };
+        let until = far(Instant::now(), patience);
+        let (landing, ended) = match self.committed(call, &lease, entry, until).await {
+            Committed::Record(record) => {
+                (Landing::Record(record.clone()), Ended::committed(executed, record))
+            }
+            Committed::Nothing => not_committed(executed),
+            Committed::Other(landing) => (landing.clone(), Ended::landed(landing)),
+            Committed::Unknown => {
+                tracing::error!(key = %call.key.short(), operation = %call.operation,
+                    "it is not known whether the handler's transaction was committed");
+                let abandon = matches!(entry, Entry::Abandon);
+                let refusal = Refusal::StoreUnavailable;
+                self.give_back_later(call.clone(), *running, abandon, refusal.into());
+                return Ended::Answer(refusal.into());
+            }
+        };
+        running.leading.land(landing);
+        ended
+    }
+
+    /// Finds out what was committed, up to `until`. Giving the lease back is the question that
+    /// settles it: a store waits with its answer for a transaction that holds the record, and what
+    /// commits later is refused by the lease.
+    async fn committed(
+        &self,
+        call: &Call,
+        lease: &Lease,
+        entry: Entry<'_>,
+        until: Instant,
+    ) -> Committed {
+        let patience = far(Instant::now(), call.policy.wait);
+        let mut backoff = Backoff::new();
+        loop {
+            let seen = match self.look(call).await {
+                Seen::Free | Seen::Elsewhere => match self.enter(call, lease, entry, until).await {
+                    Ok(()) => return Committed::Nothing,
+                    Err(StoreError::LeaseLost) => self.look(call).await,
+                    Err(error) => Seen::Silent(error),
+                },
+                seen => seen,
+            };
+            let (limit, late) = match seen {
+                Seen::Landed(Landing::Record(record)) => return Committed::Record(record),
+                Seen::Landed(landing) => return Committed::Other(landing),
+                // The lease was another's, who gave it back: nothing of ours can be committed.
+                Seen::Free => return Committed::Nothing,
+                Seen::Elsewhere => (patience, Committed::Other(Refusal::InProgress.into())),
+                Seen::Silent(error) => {
+                    tracing::warn!(key = %call.key.short(), %error, "no answer on what was committed");
+                    (until, Committed::Unknown)
+                }
+            };
+            if !pause(&mut backoff, limit).await {
+                return late;
+            }
+        }
+    }
+}
+
+/// The handler's success was none; its failures are its own to tell.
+fn not_committed<A>(executed: Executed<A>) -> (Landing, Ended<A>) {
+    match executed {
+        Ok(Verdict::Final { .. }) => {
+            tracing::error!("a handler returned an answer whose transaction was not committed");
+            (Refusal::NotCommitted.into(), Ended::Answer(Refusal::NotCommitted.into()))
+        }
+        executed => (Landing::of(&executed, true), Ended::of(executed)),
+    }
+}
+
+impl<A> Ended<A> {
+    /// The handler's own answer where it is what was committed, else what was committed.
+    fn committed(executed: Executed<A>, record: Record) -> Self {
+        if record.is_tombstone() {
+            return Self::Answer(Refusal::NotReplayable.into());
+        }
+        match executed {
+            Ok(Verdict::Final { record: own, answer }) if own == record => {
+                Self::Answer(Answer::Own(answer))
+            }
+            Ok(_) => Self::Answer(Answer::Committed(record)),
+            Err(_panic) => {
+                tracing::error!("a guarded handler panicked after its transaction was committed");
+                Self::Answer(Answer::Committed(record))
+            }
+        }
+    }
+}

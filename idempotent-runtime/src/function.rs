@@ -1,0 +1,242 @@
+//! Guarded functions: what `#[idempotent_fn]` hands over, and what becomes of it.
+
+mod attempt;
+mod site;
+mod value;
+
+use std::{
+    fmt,
+    future::Future,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::Arc,
+};
+
+use bytes::Bytes;
+use serde::Serialize;
+
+pub use self::{
+    attempt::ValueAttempt,
+    site::Site,
+    value::{Recordable, Refusable, Returned, Values, values},
+};
+
+use self::attempt::Asked;
+use crate::{
+    content::ContentKey,
+    engine::{self, Answer, Verdict},
+    error::Error,
+    fingerprint::Fingerprint,
+    flight::Landing,
+    idempotency::Idempotency,
+    key::StorageKey,
+    key_part::{KeyEncoder, KeyPart},
+    operation::Operation,
+    record::{Metadata, Record},
+    settings::Policy,
+    store::BoxError,
+};
+
+/// One call of a guarded function, frozen before its body runs. The generated code calls `new`, then
+/// `scope` and `fingerprint` where they stand in the attribute, then `key` or `key_content`.
+pub struct Function {
+    runtime: Idempotency,
+    site: &'static Site,
+    scope: Option<KeyEncoder>,
+    fingerprint: Option<Fingerprint>,
+    key: Result<StorageKey, Error>,
+    asked: Option<Asked>,
+}
+
+#[allow(missing_docs, clippy::missing_docs_in_private_items)] // named after the options they freeze
+impl Function {
+    pub fn new(runtime: &Idempotency, site: &'static Site) -> Self {
+        let key = Err(Error::KeyMissing { operation: site.operation() });
+        Self { runtime: runtime.clone(), site, scope: None, fingerprint: None, key, asked: None }
+    }
+
+    #[must_use]
+    pub fn scope<K: KeyPart + ?Sized>(mut self, scope: &K) -> Self {
+        if !scope.is_absent() {
+            let mut encoder = KeyEncoder::storage_key();
+            scope.encode(&mut encoder);
+            self.scope = Some(encoder);
+        }
+        self
+    }
+
+    #[must_use]
+    pub fn fingerprint<K: KeyPart + ?Sized>(mut self, content: &K) -> Self {
+        let mut encoder = KeyEncoder::new(b'O');
+        encoder.text(self.site.operation());
+        content.encode(&mut encoder);
+        let digest = encoder.digest(self.runtime.settings().secret.as_ref(), &[]);
+        self.fingerprint = Some(Fingerprint::from_bytes(digest));
+        self
+    }
+
+    #[must_use]
+    pub fn key<K: KeyPart + ?Sized>(mut self, key: &K) -> Self {
+        let mut encoder = self.scope.take().unwrap_or_else(|| {
+            let mut encoder = KeyEncoder::storage_key();
+            encoder.absent();
+            encoder
+        });
+        encoder.text(self.site.operation());
+        encoder.expect_content();
+        key.encode(&mut encoder);
+        self.key = match encoder.has_content() && !encoder.has_absent() {
+            true => Ok(encoder.finish_storage_key(self.runtime.settings().secret.as_ref())),
+            false => Err(Error::KeyMissing { operation: self.site.operation() }),
+        };
+        self
+    }
+
+    #[must_use]
+    pub fn key_content<T: Serialize + ?Sized>(mut self, content: &T) -> Self {
+        match ContentKey::of(content) {
+            Ok(key) => self.key(&key),
+            Err(source) => {
+                self.key = Err(Error::KeyInvalid { operation: self.site.operation(), source });
+                self
+            }
+        }
+    }
+
+    pub fn attempt<R: Returned>(mut self, _values: &Values<R>) -> (Self, ValueAttempt<R::Value>) {
+        let attempt = ValueAttempt::new(self.asked.get_or_insert_default());
+        (self, attempt)
+    }
+}
+
+impl fmt::Debug for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Function")
+            .field("operation", &self.site.operation())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Guards `body`, which runs in the caller's task, and gives its value or the recorded one.
+///
+/// What it gives is an error of the guard where `body` is not executed or its value cannot be given.
+pub async fn run_function<R, F>(function: Function, body: F, values: Values<R>) -> R
+where
+    F: Future<Output = R>,
+{
+    let call = match function.ready() {
+        Ok(call) => call,
+        Err(error) => return values.refuse(error),
+    };
+    if let Some(answer) = call.recall() {
+        return values.answer(answer, call.operation);
+    }
+    let OneCall { runtime, operation, fingerprint, .. } = &call;
+    let (engine, operation) = (Arc::clone(&runtime.engine), *operation);
+    let (fingerprint, asked) = (*fingerprint, call.asked.clone());
+    let max_bytes = engine.settings.max_response_bytes;
+    let work = pin!(async move {
+        let outcome = Outcome { fingerprint, operation, max_bytes };
+        outcome.verdict(body.await, values, asked)
+    });
+    // Boxed, so that the future of a function that replays stays small.
+    let answer = Box::pin(engine.answer_inline(call.into_engine_call(), work)).await;
+    values.answer(answer, operation)
+}
+
+/// A call whose key is sound.
+struct OneCall {
+    runtime: Idempotency,
+    site: &'static Site,
+    operation: &'static str,
+    key: StorageKey,
+    fingerprint: Fingerprint,
+    asked: Option<Asked>,
+}
+
+impl Function {
+    fn ready(self) -> Result<OneCall, Error> {
+        let Self { runtime, site, fingerprint, key, asked, .. } = self;
+        site.check()?;
+        let key = key?;
+        // Without `fingerprint = …` nothing but the key tells two calls apart, and it is the digest of
+        // operation, scope and key already.
+        let fingerprint = fingerprint.unwrap_or_else(|| Fingerprint::from_bytes(*key.as_bytes()));
+        Ok(OneCall { runtime, site, operation: site.operation(), key, fingerprint, asked })
+    }
+}
+
+impl OneCall {
+    /// A record in the memory of this process answers before anything is claimed or boxed.
+    fn recall<A>(&self) -> Option<Answer<A>> {
+        let engine = &self.runtime.engine;
+        let answer = engine.recall(&self.key, &self.fingerprint)?;
+        let operation: Operation = Operation::Named(self.operation);
+        engine.observer.answered(&operation, &self.key, true, answer.outcome());
+        Some(answer)
+    }
+
+    fn into_engine_call(self) -> Box<engine::Call> {
+        Box::new(engine::Call {
+            operation: Operation::Named(self.operation),
+            key: self.key,
+            fingerprint: self.fingerprint,
+            policy: Policy::of(self.site.spec(), self.runtime.settings()),
+            attempt: self.asked.map(|asked| asked.slot),
+            // No credentials stand in for a scope, so there is nothing to be told about one.
+            has_scope: true,
+        })
+    }
+}
+
+/// What the worth of a function's value depends on.
+struct Outcome {
+    fingerprint: Fingerprint,
+    operation: &'static str,
+    max_bytes: usize,
+}
+
+impl Outcome {
+    /// Row "outcome": `Ok` is final, `Err` is transient, and what ran is never given back because its
+    /// value cannot be kept.
+    fn verdict<R>(self, returned: R, values: Values<R>, asked: Option<Asked>) -> Verdict<R> {
+        match catch_unwind(AssertUnwindSafe(|| values.encode(&returned))) {
+            // Nobody shares an error: those who waited ask the store, and one of them runs.
+            Ok(None) => {
+                let no_effect = asked.is_some_and(|asked| asked.has_no_effect());
+                Verdict::Transient { shared: Landing::Vanished, answer: returned, no_effect }
+            }
+            Ok(Some(Ok(bytes))) if bytes.len() <= self.max_bytes => {
+                self.record(Metadata::Value, Bytes::from(bytes.into_boxed_slice()), returned)
+            }
+            Ok(Some(Ok(bytes))) => {
+                tracing::warn!(
+                    operation = self.operation,
+                    bytes = bytes.len(),
+                    "the value is larger than max_response_bytes: it is given once and not kept"
+                );
+                self.tombstone(returned)
+            }
+            Ok(Some(Err(source))) => self.unrecordable(source.into(), values),
+            Err(_panic) => self.unrecordable("its `Serialize` panicked".into(), values),
+        }
+    }
+
+    fn unrecordable<R>(self, source: BoxError, values: Values<R>) -> Verdict<R> {
+        tracing::error!(
+            operation = self.operation,
+            source = &*source as &dyn std::error::Error,
+            "the value cannot be recorded: it is lost, and the function is not executed again"
+        );
+        let error = Error::Unrecordable { operation: self.operation, source };
+        self.tombstone(values.refuse(error))
+    }
+
+    fn tombstone<A>(self, answer: A) -> Verdict<A> {
+        self.record(Metadata::Tombstone { status: None }, Bytes::new(), answer)
+    }
+
+    fn record<A>(self, metadata: Metadata, body: Bytes, answer: A) -> Verdict<A> {
+        Verdict::Final { record: Record::new(self.fingerprint, metadata, body), answer }
+    }
+}
