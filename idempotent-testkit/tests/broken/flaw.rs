@@ -1,0 +1,152 @@
+//! The one thing that is wrong with a store.
+
+/// A call that a lease is needed for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Call {
+    Abandon,
+    Complete,
+    Release,
+    Renew,
+    SaveStep,
+}
+
+/// What a store does, against the contract.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Flaw {
+    None,
+    /// Compares only the token, in this call.
+    NoLeaseId(Call),
+    /// Compares only the lease id, in this call.
+    NoToken(Call),
+    /// Does it for anybody.
+    NoOwner(Call),
+    /// Takes a lease that ran out for lost, in this call.
+    LosesTheLapsedOn(Call),
+    ADuplicateExtendsTheLease,
+    AMismatchEndsTheLease,
+    AReleaseResetsTheAttempt,
+    AReleaseResetsTheToken,
+    ARepetitionDrawsAToken,
+    ARepetitionKeepsTheOldDeadline,
+    ARepetitionShowsNoSteps,
+    ATakeoverIsTheSameAttempt,
+    ATakeoverKeepsTheToken,
+    AbandonsNothing,
+    AllKeysAreOne,
+    AlwaysForgets,
+    AlwaysTakesOver,
+    AnEqualStepIsAConflict,
+    BodiesAreText,
+    CachesForEver,
+    ChecksThenCompletes,
+    ChecksThenInserts,
+    ChecksThenSavesAStep,
+    ChecksThenTakesOver,
+    ChecksThenTakesTheReleased,
+    ComparesHalfTheFingerprint,
+    ComparesHalfTheLeaseId,
+    ComparesTheFingerprintAfterTheLease,
+    ComparesTheReleasedIdFirst,
+    CompletesInTwoWrites,
+    CompletesTwice,
+    CompletionsKeepTheirOwnExpiry,
+    CountsAttemptsFromZero,
+    CountsBeforeItGrants,
+    CountsIn32Bits,
+    CountsNoPurge,
+    CutsBodies,
+    CutsHeaders,
+    DroppedHandlesTakeTheirKeys,
+    DropsEmptyRecords,
+    DropsEmptySteps,
+    DropsFalsyRecords,
+    FoldsStepNames,
+    ForgetsAtTheEndOfTheLease,
+    ForgetsEverything,
+    ForgetsInTwoWrites,
+    ForgetsTheExpired,
+    ForgetsTheFingerprintOfTheAbandoned,
+    ForgetsTheFingerprintOnRelease,
+    ForgetsTheLiving,
+    ForgetsTheReleasedAtOnce,
+    ForgetsTheStateButNotTheKey,
+    ForgetsTheUnresolved,
+    GrantsItsOwnerAgainAfterCompletion,
+    GrantsTheReleasedIdAgain,
+    GrantsWhatIsLeased,
+    HandlesShareNothing,
+    HeadersAreText,
+    KeepsGarbage,
+    KeepsSixtyFourSteps,
+    KeysAreText,
+    LookingCreates,
+    LookingExtends,
+    LookingGivesUp,
+    LooksThenPurges,
+    LosesStepsOnRelease,
+    LosesStepsOnTakeover,
+    LosesTheGivenUp,
+    LosesTheLapsed,
+    LosesTheStatusOfTombstones,
+    MergesTrailers,
+    NeverForgetsALease,
+    NeverForgetsTheAbandoned,
+    NeverForgetsTheReleased,
+    NothingExpires,
+    OverwritesSteps,
+    OwnersOutlastTheRetention,
+    PanicsOfGarbage,
+    PurgesAllWhenItMeetsGarbage,
+    PurgesLeases,
+    PurgesTheLapsed,
+    PurgesTheReleased,
+    PurgesWithoutLimit,
+    RecallsTheDead,
+    ReleasedKeysKeepTheirOwnExpiry,
+    ReleasedLeasesGoOn,
+    ReleasesInTwoWrites,
+    ReleasesKeepTheirOwnExpiry,
+    RenewalsDrawATokenInTwoWrites,
+    RenewalsKeepTheirOwnExpiry,
+    RenewsNothing,
+    RenewsTheGivenUp,
+    ReplaysGarbage,
+    ReplaysOnce,
+    ReplaysTheExpired,
+    ReplaysToAnotherRequest,
+    RetentionIsTheLease,
+    RoundsDownToSeconds,
+    RoundsUpToSeconds,
+    SecondsForMilliseconds,
+    SharesSteps,
+    ShowsNoTimeLeft,
+    ShowsNothingReleased,
+    ShowsReleasedAsAbandoned,
+    ShowsTheLapsedAsLeased,
+    ShowsTheNextAttempt,
+    ShowsTheWholeTime,
+    SortsHeaders,
+    StatusesAreOk,
+    StepsAreFields,
+    StepsAreText,
+    StepsExtendTheLease,
+    StepsOutliveTheirOperation,
+    TakeoversKeepTheirOwnExpiry,
+    TakesGarbageForNothing,
+    TokensRestart,
+}
+
+impl Flaw {
+    /// Whether it shows only when several tasks meet.
+    pub(crate) fn is_a_race(self) -> bool {
+        matches!(
+            self,
+            Self::ChecksThenCompletes
+                | Self::ChecksThenInserts
+                | Self::ChecksThenSavesAStep
+                | Self::ChecksThenTakesOver
+                | Self::ChecksThenTakesTheReleased
+                | Self::LooksThenPurges
+        )
+    }
+}

@@ -1,0 +1,85 @@
+//! What the store keeps of a key.
+
+use std::time::Duration;
+
+use idempotent_runtime::{FencingToken, Fingerprint, KeyState, LeaseId, Record, Retention, Steps};
+use idempotent_testkit::Garbage;
+
+use crate::flaw::Flaw;
+
+/// Since the backend was built.
+pub(crate) type Moment = Duration;
+pub(crate) const NEVER: Moment = Moment::MAX;
+
+#[derive(Clone)]
+pub(crate) struct Row {
+    pub(crate) fingerprint: Fingerprint,
+    pub(crate) id: LeaseId,
+    pub(crate) token: FencingToken,
+    pub(crate) attempt: u32,
+    pub(crate) steps: Steps,
+    pub(crate) phase: Phase,
+    pub(crate) garbage: Option<Garbage>,
+    /// When the row itself goes; never before what its phase says in a store without a flaw.
+    pub(crate) expires: Moment,
+}
+
+#[derive(Clone)]
+pub(crate) enum Phase {
+    Leased { until: Moment, retention: Retention, given_up: bool },
+    Released { forgotten_at: Moment },
+    Completed { record: Record, until: Moment },
+}
+
+impl Phase {
+    pub(crate) fn forgotten_at(&self, flaw: Flaw) -> Moment {
+        match self {
+            Self::Leased { until, .. } if flaw == Flaw::ForgetsAtTheEndOfTheLease => *until,
+            Self::Leased { retention: Retention::UntilResolved, until, .. } => match flaw {
+                Flaw::ForgetsTheUnresolved => *until + Duration::from_millis(100),
+                _ => NEVER,
+            },
+            Self::Leased { until, retention: Retention::For(span), .. } => match flaw {
+                Flaw::NeverForgetsTheAbandoned => NEVER,
+                _ => until.saturating_add(*span),
+            },
+            Self::Released { forgotten_at } => *forgotten_at,
+            Self::Completed { until, .. } => *until,
+        }
+    }
+}
+
+impl Row {
+    pub(crate) fn is_live(&self, now: Moment) -> bool {
+        matches!(self.phase, Phase::Leased { until, .. } if now < until)
+    }
+
+    pub(crate) fn state(&self, now: Moment, flaw: Flaw) -> KeyState {
+        let (fingerprint, token) = (self.fingerprint, self.token);
+        let attempt = self.attempt + u32::from(flaw == Flaw::ShowsTheNextAttempt);
+        match &self.phase {
+            Phase::Released { .. } if flaw == Flaw::ShowsNothingReleased => KeyState::Absent,
+            Phase::Released { .. } => match fingerprint {
+                fingerprint if flaw == Flaw::ShowsReleasedAsAbandoned => {
+                    KeyState::Abandoned { fingerprint, attempt, token }
+                }
+                fingerprint => KeyState::Released { fingerprint, attempt, token },
+            },
+            Phase::Leased { until, .. } if now < *until || flaw == Flaw::ShowsTheLapsedAsLeased => {
+                let expires_in = match flaw {
+                    Flaw::ShowsNoTimeLeft => Duration::ZERO,
+                    _ => until.saturating_sub(now),
+                };
+                KeyState::Leased { fingerprint, attempt, token, expires_in }
+            }
+            Phase::Leased { .. } => KeyState::Abandoned { fingerprint, attempt, token },
+            Phase::Completed { record, until } => {
+                let expires_in = match flaw {
+                    Flaw::ShowsNoTimeLeft => Duration::ZERO,
+                    _ => until.saturating_sub(now),
+                };
+                KeyState::Completed { record: record.clone(), expires_in }
+            }
+        }
+    }
+}
