@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// How many payments `GET /payments` shows at most.
-const SHOWN: usize = 100;
+const SHOWN: u32 = 100;
 
 /// The API over `ledger`, guarded by `idempotency`.
 pub(crate) fn router(ledger: Ledger, idempotency: Idempotency) -> Router {
@@ -55,9 +55,14 @@ async fn pay(
 ) -> Result<Response, Problem> {
     let Json(new) = body?;
     simulate.before_effect(&attempt).await?;
-    let payment = ledger.pay(new, attempt.number()).await;
+
+    let mut transaction = ledger.begin().await?;
+    let payment = transaction.pay(new, attempt.number()).await?;
+    let answer = simulate.dress(created(&payment)).await;
+    // The payment and the record of its answer: both or neither.
+    let answer = transaction.commit(&attempt, answer).await?;
     simulate.after_effect();
-    Ok(simulate.dress(created(&payment)).await)
+    Ok(answer)
 }
 
 /// Over-refunds and unknown payments are answered by the handler, so they are final like any other
@@ -84,9 +89,13 @@ async fn refund(
     let Path(id) = id.map_err(|_| Problem::unknown_payment())?;
     let Json(NewRefund { amount }) = body?;
     simulate.before_effect(&attempt).await?;
-    let payment = ledger.refund(id, amount, attempt.number()).await?;
+
+    let mut transaction = ledger.begin().await?;
+    let payment = transaction.refund(id, amount, attempt.number()).await?;
+    let answer = simulate.dress(created(&payment)).await;
+    let answer = transaction.commit(&attempt, answer).await?;
     simulate.after_effect();
-    Ok(simulate.dress(created(&payment)).await)
+    Ok(answer)
 }
 
 fn created(payment: &Payment) -> Response {
@@ -94,8 +103,8 @@ fn created(payment: &Payment) -> Response {
     (StatusCode::CREATED, location, Json(payment)).into_response()
 }
 
-async fn payments(State(ledger): State<Ledger>) -> Json<Page> {
-    Json(ledger.newest(SHOWN).await)
+async fn payments(State(ledger): State<Ledger>) -> Result<Json<Page>, Problem> {
+    Ok(Json(ledger.newest(SHOWN).await?))
 }
 
 async fn payment(
@@ -103,7 +112,7 @@ async fn payment(
     id: Result<Path<u64>, PathRejection>,
 ) -> Result<Json<Payment>, Problem> {
     let Path(id) = id.map_err(|_| Problem::unknown_payment())?;
-    ledger.payment(id).await.map(Json).ok_or_else(Problem::unknown_payment)
+    Ok(Json(ledger.payment(id).await?))
 }
 
 async fn health() -> Json<Value> {

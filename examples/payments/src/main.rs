@@ -3,31 +3,32 @@
 //! Read `api.rs` first: two guarded handlers. The rest is what every service has.
 
 #![forbid(unsafe_code)]
+#![allow(clippy::doc_markdown)] // the names of databases are no code
 
 mod api;
 mod ledger;
 mod options;
 mod payment;
 mod problem;
+mod records;
 mod request_log;
 mod server;
 mod simulate;
+mod startup;
 
 use std::{
     io::{self, Write as _},
     process::ExitCode,
 };
 
-use clap::Parser as _;
-use idempotent_runtime::Idempotency;
 use tokio::net::TcpListener;
 use tracing_subscriber::{layer::SubscriberExt as _, util::SubscriberInitExt as _};
 
-use crate::{ledger::Ledger, options::Options, server::Signals};
+use crate::{ledger::Ledger, options::Options, server::Signals, startup::StartError};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Options::parse()).await {
+    match run(Options::read()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("payments: {error}");
@@ -36,14 +37,14 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(options: Options) -> io::Result<()> {
+async fn run(options: Options) -> Result<(), StartError> {
     tracing_subscriber::registry()
         .with(tracing_subscriber::fmt::layer().with_writer(io::stderr))
-        .with(options.log)
+        .with(options.log.clone())
         .init();
 
-    let ledger = Ledger::open(&options.database);
-    let idempotency = Idempotency::new(options.store.open());
+    let ledger = Ledger::open(&options.database, &options.store()).await?;
+    let idempotency = records::open(&options).await?;
     let api = api::router(ledger, idempotency.clone());
 
     // Before the address is announced, so that whoever reads it can already stop the service.
@@ -53,5 +54,5 @@ async fn run(options: Options) -> io::Result<()> {
     })?;
     writeln!(io::stdout(), "listening on http://{}", listener.local_addr()?)?;
 
-    server::serve(listener, api, idempotency, signals, options.drain).await
+    Ok(server::serve(listener, api, idempotency, signals, options.drain).await?)
 }

@@ -57,6 +57,12 @@ impl TryFrom<i64> for Amount {
 #[serde(try_from = "String")]
 pub(crate) struct Currency(String);
 
+impl Currency {
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl TryFrom<String> for Currency {
     type Error = &'static str;
 

@@ -10,7 +10,7 @@ use axum::{
 use idempotent_runtime::DoNotRecord;
 use serde::Serialize;
 
-use crate::ledger::RefundError;
+use crate::ledger::LedgerError;
 
 /// Why a request was not carried out.
 #[derive(Debug)]
@@ -18,13 +18,14 @@ pub(crate) struct Problem {
     status: StatusCode,
     detail: String,
     recorded: bool,
+    retry_after: Option<&'static str>,
 }
 
 impl Problem {
     /// By its status a 4xx is final: recorded, and replayed to every retry. That is right where the
     /// same request can never succeed, and keeps a client from getting two different answers.
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), recorded: true }
+        Self { status, detail: detail.into(), recorded: true, retry_after: None }
     }
 
     pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
@@ -50,11 +51,19 @@ impl From<JsonRejection> for Problem {
     }
 }
 
-impl From<RefundError> for Problem {
-    fn from(error: RefundError) -> Self {
+impl From<LedgerError> for Problem {
+    fn from(error: LedgerError) -> Self {
         match error {
-            RefundError::UnknownPayment => Self::unknown_payment(),
-            RefundError::TooMuch { .. } => Self::bad_request(error.to_string()),
+            LedgerError::UnknownPayment => Self::unknown_payment(),
+            LedgerError::TooMuch { .. } => Self::bad_request(error.to_string()),
+            // By its status a 503 is not recorded: the retry is another attempt.
+            LedgerError::Database(_) | LedgerError::Slow | LedgerError::Record(_) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the ledger failed");
+                Self {
+                    retry_after: Some("1"),
+                    ..Self::new(StatusCode::SERVICE_UNAVAILABLE, error.to_string())
+                }
+            }
         }
     }
 }
@@ -67,7 +76,9 @@ impl IntoResponse for Problem {
             status: self.status.as_u16(),
             detail: self.detail,
         });
-        let answer = (self.status, [(header::CONTENT_TYPE, "application/problem+json")], body);
+        let content_type = [(header::CONTENT_TYPE, "application/problem+json")];
+        let retry_after = self.retry_after.map(|seconds| [(header::RETRY_AFTER, seconds)]);
+        let answer = (self.status, content_type, retry_after, body);
         if self.recorded { answer.into_response() } else { (DoNotRecord, answer).into_response() }
     }
 }

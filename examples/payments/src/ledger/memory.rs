@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::{Page, RefundError};
+use super::{LedgerError, Page};
 use crate::payment::{Amount, NewPayment, Payment};
 
 /// The payment with id 1 is the first of these.
@@ -24,13 +24,13 @@ impl Memory {
         id: u64,
         amount: Amount,
         attempt: u32,
-    ) -> Result<Payment, RefundError> {
+    ) -> Result<Payment, LedgerError> {
         let mut payments = self.payments();
         let payment =
-            index(id).and_then(|at| payments.get_mut(at)).ok_or(RefundError::UnknownPayment)?;
+            index(id).and_then(|at| payments.get_mut(at)).ok_or(LedgerError::UnknownPayment)?;
         let left = payment.amount.minor_units() - payment.refunded;
         if amount.minor_units() > left {
-            return Err(RefundError::TooMuch { left });
+            return Err(LedgerError::TooMuch { left });
         }
         payment.refunded += amount.minor_units();
         payment.attempt = attempt;
@@ -41,11 +41,11 @@ impl Memory {
         self.payments().get(index(id)?).cloned()
     }
 
-    pub(super) fn newest(&self, limit: usize) -> Page {
+    pub(super) fn newest(&self, limit: u32) -> Page {
         let payments = self.payments();
         Page {
-            count: payments.len(),
-            payments: payments.iter().rev().take(limit).cloned().collect(),
+            count: payments.len() as u64,
+            payments: payments.iter().rev().take(limit as usize).cloned().collect(),
         }
     }
 

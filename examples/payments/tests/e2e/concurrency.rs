@@ -1,10 +1,14 @@
 //! Duplicates at the same time.
 
-use crate::server::Server;
+use crate::{place::everywhere, server::Server};
 
-#[tokio::test]
-async fn eight_at_once_are_one_payment_and_get_one_answer() {
-    let server = Server::start().await;
+everywhere![
+    many_keys_sent_by_eight_clients_each_are_paid_once_each,
+    eight_at_once_are_one_payment_and_get_one_answer,
+    waiting_duplicates_share_a_transient_answer,
+];
+
+async fn eight_at_once_are_one_payment_and_get_one_answer(server: Server) {
     let first = server.pay("a").simulate("delay=300ms").send();
     server.logged("simulated: delay", 1).await;
     let others: Vec<_> = (0..7).map(|_| server.pay("a").send()).collect();
@@ -20,10 +24,8 @@ async fn eight_at_once_are_one_payment_and_get_one_answer() {
     assert_eq!(server.count().await, 1);
 }
 
-#[tokio::test]
-async fn many_keys_sent_by_eight_clients_each_are_paid_once_each() {
+async fn many_keys_sent_by_eight_clients_each_are_paid_once_each(server: Server) {
     const KEYS: usize = 25;
-    let server = Server::start().await;
     let sent: Vec<Vec<_>> = (0..KEYS)
         .map(|key| (0..8).map(|_| server.pay(&key.to_string()).send()).collect())
         .collect();
@@ -40,9 +42,7 @@ async fn many_keys_sent_by_eight_clients_each_are_paid_once_each() {
 }
 
 /// Those who wait for an attempt that fails are told how it failed; the next one runs.
-#[tokio::test]
-async fn waiting_duplicates_share_a_transient_answer() {
-    let server = Server::start().await;
+async fn waiting_duplicates_share_a_transient_answer(server: Server) {
     let simulated = || server.pay("a").simulate("delay=300ms, fail-once=503");
     let first = simulated().send();
     server.logged("simulated: delay", 1).await;

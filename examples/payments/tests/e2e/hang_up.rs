@@ -4,12 +4,19 @@ use std::time::Instant;
 
 use tokio::{io::AsyncWriteExt as _, net::TcpStream};
 
-use crate::server::{PATIENCE, Server};
+use crate::{
+    place::everywhere,
+    server::{PATIENCE, Server},
+};
+
+everywhere![
+    a_client_that_hangs_up_is_paid_for_once_and_its_retry_is_answered,
+    a_payment_goes_on_after_its_client_has_gone,
+    a_request_that_was_cut_off_claims_nothing,
+];
 
 /// CASES 13: a client that hangs up cancels neither the handler nor the record.
-#[tokio::test]
-async fn a_client_that_hangs_up_is_paid_for_once_and_its_retry_is_answered() {
-    let server = Server::start().await;
+async fn a_client_that_hangs_up_is_paid_for_once_and_its_retry_is_answered(server: Server) {
     let sent = server.pay("a").simulate("delay=1s").send();
     server.logged("simulated: delay", 1).await;
     sent.hang_up();
@@ -23,9 +30,7 @@ async fn a_client_that_hangs_up_is_paid_for_once_and_its_retry_is_answered() {
 }
 
 /// CASES 13: also when nobody is waiting when it ends.
-#[tokio::test]
-async fn a_payment_goes_on_after_its_client_has_gone() {
-    let server = Server::start().await;
+async fn a_payment_goes_on_after_its_client_has_gone(server: Server) {
     let sent = server.pay("a").simulate("delay=300ms").send();
     server.logged("simulated: delay", 1).await;
     sent.hang_up();
@@ -35,9 +40,7 @@ async fn a_payment_goes_on_after_its_client_has_gone() {
 }
 
 /// CASES 37: a body that ends too early is no request.
-#[tokio::test]
-async fn a_request_that_was_cut_off_claims_nothing() {
-    let server = Server::start().await;
+async fn a_request_that_was_cut_off_claims_nothing(server: Server) {
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
     let head = "POST /payments HTTP/1.1\r\nHost: payments\r\nIdempotency-Key: a\r\n\
                 Content-Type: application/json\r\nContent-Length: 35\r\n\r\n{\"amount\": 1000,";

@@ -1,6 +1,19 @@
 //! A retry gets the same answer, and nothing happens.
 
-use crate::{client::Answer, server::Server};
+use crate::{
+    client::Answer,
+    place::{Place, Spot, everywhere},
+    server::Server,
+};
+
+everywhere![
+    a_replay_equals_the_first_answer,
+    a_quoted_key_is_the_same_key,
+    the_simulate_header_does_not_make_another_request,
+    a_cookie_is_not_replayed,
+    another_caller_is_not_shown_the_answer,
+    each_outcome_is_one_line_of_the_log,
+];
 
 /// The headers of an answer that a retry must get, too.
 fn kept(answer: &Answer) -> Vec<(&str, &[u8])> {
@@ -11,9 +24,7 @@ fn kept(answer: &Answer) -> Vec<(&str, &[u8])> {
     kept
 }
 
-#[tokio::test]
-async fn a_replay_equals_the_first_answer() {
-    let server = Server::start().await;
+async fn a_replay_equals_the_first_answer(server: Server) {
     let first = server.pay("a").answer().await;
     first.assert_paid(1);
     assert!(!first.is_replay());
@@ -28,26 +39,20 @@ async fn a_replay_equals_the_first_answer() {
     assert_eq!(server.count().await, 1);
 }
 
-#[tokio::test]
-async fn a_quoted_key_is_the_same_key() {
-    let server = Server::start().await;
+async fn a_quoted_key_is_the_same_key(server: Server) {
     server.pay("8e03978e-40d5").answer().await.assert_paid(1);
     assert!(server.pay(r#""8e03978e-40d5""#).answer().await.is_replay());
     assert_eq!(server.count().await, 1);
 }
 
-#[tokio::test]
-async fn the_simulate_header_does_not_make_another_request() {
-    let server = Server::start().await;
+async fn the_simulate_header_does_not_make_another_request(server: Server) {
     server.pay("a").answer().await.assert_paid(1);
     assert!(server.pay("a").simulate("fail=503, panic").answer().await.is_replay());
     assert_eq!(server.count().await, 1);
 }
 
 /// CASES 20: a cookie is given to whoever caused it, and to nobody else.
-#[tokio::test]
-async fn a_cookie_is_not_replayed() {
-    let server = Server::start().await;
+async fn a_cookie_is_not_replayed(server: Server) {
     let first = server.pay("a").simulate("set-cookie").answer().await;
     assert!(first.header("set-cookie").unwrap().starts_with("session="));
     let replay = server.pay("a").simulate("set-cookie").answer().await;
@@ -57,18 +62,14 @@ async fn a_cookie_is_not_replayed() {
 }
 
 /// CASES 18: without a scope, the credentials say whose key it is.
-#[tokio::test]
-async fn another_caller_is_not_shown_the_answer() {
-    let server = Server::start().await;
+async fn another_caller_is_not_shown_the_answer(server: Server) {
     server.pay("a").header("authorization", "Bearer one").answer().await.assert_paid(1);
     let other = server.pay("a").header("authorization", "Bearer two").answer().await;
     other.problem(422);
     assert_eq!(other.json()["code"], "key_reused");
 }
 
-#[tokio::test]
-async fn each_outcome_is_one_line_of_the_log() {
-    let server = Server::start().await;
+async fn each_outcome_is_one_line_of_the_log(server: Server) {
     server.pay("a").answer().await.assert_paid(1);
     server.pay("a").answer().await.assert_paid(1);
     server.post("/payments").key("a").json("{}").answer().await.problem(422);
@@ -88,7 +89,14 @@ async fn each_outcome_is_one_line_of_the_log() {
 /// The key is the client's secret: whoever knows it can ask for the answer.
 #[tokio::test]
 async fn a_key_is_neither_logged_nor_echoed() {
-    let server = Server::start_with(&["--log", "trace"]).await;
+    for place in Place::ALL {
+        if let Some(spot) = Spot::new(place) {
+            is_neither_logged_nor_echoed(spot.start(&["--log", "trace"]).await).await;
+        }
+    }
+}
+
+async fn is_neither_logged_nor_echoed(server: Server) {
     server.pay("s3cret").simulate("panic").no_answer().await;
     server.pay("s3cret").simulate("fail=503").answer().await.problem(503);
     let answers = [server.pay("s3cret").answer().await, server.pay("s3cret").answer().await];

@@ -3,7 +3,18 @@
 use http::StatusCode;
 use serde_json::json;
 
-use crate::server::Server;
+use crate::{place::everywhere, server::Server};
+
+everywhere![
+    refunds_at_once_give_back_no_more_than_was_paid,
+    a_payment_is_made_and_shown,
+    payments_are_listed_newest_first_and_at_most_100,
+    a_problem_of_the_handler_is_replayed,
+    a_wrong_content_type_can_be_corrected_under_the_same_key,
+    a_refund_gives_back_at_most_what_was_paid,
+    a_refund_is_not_replayed_for_another_payment,
+    unknown_payments_routes_and_methods_are_problems,
+];
 
 #[tokio::test]
 async fn health_is_ok() {
@@ -13,9 +24,7 @@ async fn health_is_ok() {
     assert_eq!(answer.json(), json!({ "status": "ok" }));
 }
 
-#[tokio::test]
-async fn a_payment_is_made_and_shown() {
-    let server = Server::start().await;
+async fn a_payment_is_made_and_shown(server: Server) {
     let paid = server.pay("a").answer().await;
     let expected =
         json!({ "id": 1, "amount": 1000, "currency": "USD", "refunded": 0, "attempt": 1 });
@@ -28,9 +37,7 @@ async fn a_payment_is_made_and_shown() {
     assert_eq!(shown.json(), expected);
 }
 
-#[tokio::test]
-async fn payments_are_listed_newest_first_and_at_most_100() {
-    let server = Server::start().await;
+async fn payments_are_listed_newest_first_and_at_most_100(server: Server) {
     assert_eq!(server.get("/payments").answer().await.json(), json!({"count": 0, "payments": []}));
     for key in 1..=101 {
         server.pay(&key.to_string()).answer().await.assert_paid(1);
@@ -72,9 +79,7 @@ async fn what_is_not_a_payment_is_a_problem() {
 
 /// CASES 22: a validation failure leaves no claim. The handler's 400 is its answer, and the key is
 /// then that request's.
-#[tokio::test]
-async fn a_problem_of_the_handler_is_replayed() {
-    let server = Server::start().await;
+async fn a_problem_of_the_handler_is_replayed(server: Server) {
     let wrong =
         || server.post("/payments").key("a").json(r#"{"amount": 0, "currency": "USD"}"#).answer();
     let (first, second) = (wrong().await, wrong().await);
@@ -84,9 +89,7 @@ async fn a_problem_of_the_handler_is_replayed() {
     server.pay("b").answer().await.assert_paid(1);
 }
 
-#[tokio::test]
-async fn a_wrong_content_type_can_be_corrected_under_the_same_key() {
-    let server = Server::start().await;
+async fn a_wrong_content_type_can_be_corrected_under_the_same_key(server: Server) {
     let body = r#"{"amount": 1000, "currency": "USD"}"#;
     server.post("/payments").key("a").body(body).answer().await.problem(415);
     server.pay("a").answer().await.assert_paid(2);
@@ -113,9 +116,7 @@ async fn a_key_is_required_must_be_valid_and_belongs_to_one_request() {
     assert_eq!(server.count().await, 1);
 }
 
-#[tokio::test]
-async fn a_refund_gives_back_at_most_what_was_paid() {
-    let server = Server::start().await;
+async fn a_refund_gives_back_at_most_what_was_paid(server: Server) {
     server.pay("a").answer().await.assert_paid(1);
     let refund = |key, amount| {
         let body = json!({ "amount": amount }).to_string();
@@ -137,10 +138,27 @@ async fn a_refund_gives_back_at_most_what_was_paid() {
     assert_eq!(server.get("/payments/1").answer().await.json()["refunded"], 1000);
 }
 
+async fn refunds_at_once_give_back_no_more_than_was_paid(server: Server) {
+    server.pay("a").answer().await.assert_paid(1);
+    let refund = |key: usize| {
+        let refund = server.post("/payments/1/refund").key(&key.to_string());
+        refund.json(r#"{"amount": 300}"#).send()
+    };
+    let sent: Vec<_> = (0..8).map(refund).collect();
+    let mut refunded = 0;
+    for refund in sent {
+        let answer = refund.answer().await;
+        match answer.status {
+            StatusCode::CREATED => refunded += 300,
+            _ => _ = answer.problem(400),
+        }
+    }
+    assert_eq!(refunded, 900);
+    assert_eq!(server.get("/payments/1").answer().await.json()["refunded"], 900);
+}
+
 /// CASES 19: the same key for another resource is another request.
-#[tokio::test]
-async fn a_refund_is_not_replayed_for_another_payment() {
-    let server = Server::start().await;
+async fn a_refund_is_not_replayed_for_another_payment(server: Server) {
     server.pay("a").answer().await.assert_paid(1);
     server.pay("b").answer().await.assert_paid(1);
     let refund = |id: u32| {
@@ -152,9 +170,7 @@ async fn a_refund_is_not_replayed_for_another_payment() {
     assert_eq!(server.get("/payments/2").answer().await.json()["refunded"], 0);
 }
 
-#[tokio::test]
-async fn unknown_payments_routes_and_methods_are_problems() {
-    let server = Server::start().await;
+async fn unknown_payments_routes_and_methods_are_problems(server: Server) {
     for id in ["0", "1", "-1", "x", "18446744073709551615", "18446744073709551616", "%FF"] {
         server.get(&format!("/payments/{id}")).answer().await.problem(404);
         let refund = server.post(&format!("/payments/{id}/refund")).key(&format!("refund-{id}"));

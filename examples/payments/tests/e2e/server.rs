@@ -21,7 +21,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// The binary, without what the environment of the tests may say.
 pub(crate) fn payments() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_payments"));
-    for name in ["LISTEN", "DATABASE", "STORE", "DRAIN", "LOG"] {
+    for name in ["LISTEN", "DATABASE", "STORE", "PREFIX", "LEASE", "WAIT", "DRAIN", "LOG"] {
         command.env_remove(format!("PAYMENTS_{name}"));
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
@@ -95,6 +95,11 @@ impl Server {
         let pid = self.child.id().unwrap();
         let kill = Command::new("sh").arg("-c").arg(format!("kill -{name} {pid}")).status().await;
         assert!(kill.unwrap().success());
+    }
+
+    /// SIGKILL: nothing is ended in good order.
+    pub(crate) async fn kill(mut self) {
+        self.child.kill().await.unwrap();
     }
 
     /// The exit status, and the whole log.

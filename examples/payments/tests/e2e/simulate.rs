@@ -7,11 +7,28 @@ use tokio::{
     time::timeout,
 };
 
-use crate::server::{PATIENCE, Server};
+use crate::{
+    place::{Place, at, everywhere},
+    server::{PATIENCE, Server},
+};
 
-#[tokio::test]
-async fn delay_comes_before_the_effect() {
-    let server = Server::start().await;
+everywhere![
+    delay_comes_before_the_effect,
+    a_transient_failure_has_no_effect_and_the_retry_runs,
+    a_final_failure_has_no_effect_and_is_replayed,
+    an_answer_without_a_body_is_replayed,
+    fail_once_fails_the_first_attempt_only,
+    a_panic_before_the_effect_closes_the_connection_and_the_retry_pays,
+    a_duplicate_of_a_panic_gets_a_problem_and_may_retry,
+    a_dropped_answer_is_recorded_and_the_retry_gets_it,
+    a_dropped_answer_is_not_a_single_byte,
+    a_refund_takes_the_same_directives,
+    a_large_answer_is_replayed_byte_for_byte,
+    an_answer_over_the_cap_passes_and_is_not_run_again,
+    a_stream_passes_and_is_not_run_again,
+];
+
+async fn delay_comes_before_the_effect(server: Server) {
     let sent = server.pay("a").simulate("delay=300ms").send();
     server.logged("simulated: delay", 1).await;
     assert_eq!(server.count().await, 0);
@@ -20,9 +37,7 @@ async fn delay_comes_before_the_effect() {
     assert_eq!(server.count().await, 1);
 }
 
-#[tokio::test]
-async fn a_transient_failure_has_no_effect_and_the_retry_runs() {
-    let server = Server::start().await;
+async fn a_transient_failure_has_no_effect_and_the_retry_runs(server: Server) {
     for (at, status) in [500, 503, 599, 408, 425, 429].into_iter().enumerate() {
         let key = at.to_string();
         let fail = format!("fail={status}");
@@ -33,9 +48,7 @@ async fn a_transient_failure_has_no_effect_and_the_retry_runs() {
     }
 }
 
-#[tokio::test]
-async fn a_final_failure_has_no_effect_and_is_replayed() {
-    let server = Server::start().await;
+async fn a_final_failure_has_no_effect_and_is_replayed(server: Server) {
     for status in [400, 402, 404, 409, 600] {
         let key = status.to_string();
         let first = server.pay(&key).simulate(&format!("fail={status}")).answer().await;
@@ -48,9 +61,7 @@ async fn a_final_failure_has_no_effect_and_is_replayed() {
 }
 
 /// CASES 6: an empty answer is an answer.
-#[tokio::test]
-async fn an_answer_without_a_body_is_replayed() {
-    let server = Server::start().await;
+async fn an_answer_without_a_body_is_replayed(server: Server) {
     for status in [204, 304] {
         let key = status.to_string();
         for replayed in [false, true] {
@@ -63,9 +74,7 @@ async fn an_answer_without_a_body_is_replayed() {
     assert_eq!(server.count().await, 0);
 }
 
-#[tokio::test]
-async fn fail_once_fails_the_first_attempt_only() {
-    let server = Server::start().await;
+async fn fail_once_fails_the_first_attempt_only(server: Server) {
     let send = || server.pay("a").simulate("fail-once=503").answer();
     send().await.problem(503);
     assert_eq!(server.count().await, 0);
@@ -77,9 +86,7 @@ async fn fail_once_fails_the_first_attempt_only() {
 }
 
 /// CASES 28: a panic is no answer, and the key is free for the retry.
-#[tokio::test]
-async fn a_panic_before_the_effect_closes_the_connection_and_the_retry_pays() {
-    let server = Server::start().await;
+async fn a_panic_before_the_effect_closes_the_connection_and_the_retry_pays(server: Server) {
     server.pay("a").simulate("panic").no_answer().await;
     assert_eq!(server.count().await, 0);
     server.pay("a").answer().await.assert_paid(2);
@@ -87,12 +94,10 @@ async fn a_panic_before_the_effect_closes_the_connection_and_the_retry_pays() {
     assert_eq!(server.count().await, 1);
 }
 
-/// CASES 28: nobody but the handler can know that the effect happened. Under `on_abandoned = rerun`,
-/// the default, a panic means that it is safe to run again, and the effect happens twice; the limit
-/// that the README tells of.
-#[tokio::test]
-async fn a_panic_after_the_effect_closes_the_connection_and_the_retry_runs_again() {
-    let server = Server::start().await;
+/// CASES 28: where the record is not part of the transaction, nobody but the handler can know that the
+/// effect happened. Under `on_abandoned = rerun`, the default, a panic means that it is safe to run
+/// again, and the effect happens twice; the limit that the README tells of.
+async fn a_panic_after_the_effect_closes_the_connection_and_the_retry_runs_again(server: Server) {
     server.pay("a").simulate("panic-after").no_answer().await;
     assert_eq!(server.count().await, 1);
     server.pay("a").answer().await.assert_paid(2);
@@ -100,10 +105,38 @@ async fn a_panic_after_the_effect_closes_the_connection_and_the_retry_runs_again
     assert_eq!(server.count().await, 2);
 }
 
-/// CASES 28: those who waited for the handler that panicked are told so.
 #[tokio::test]
-async fn a_duplicate_of_a_panic_gets_a_problem_and_may_retry() {
-    let server = Server::start().await;
+async fn a_panic_after_the_effect_is_a_limit_of_records_elsewhere() {
+    for place in [Place::Memory, Place::SqliteRedis, Place::PostgresRedis] {
+        at(place, a_panic_after_the_effect_closes_the_connection_and_the_retry_runs_again).await;
+    }
+}
+
+/// CASES 28: the record was committed with the effect, so there is an answer, whatever happened to
+/// the handler.
+async fn a_panic_after_the_effect_is_answered_as_recorded(server: Server) {
+    let first = server.pay("a").simulate("panic-after").answer().await;
+    first.assert_paid(1);
+    let retry = server.pay("a").answer().await;
+    assert!(retry.is_replay());
+    assert_eq!(retry.body, first.body);
+    assert_eq!(server.count().await, 1);
+
+    let refund = || server.post("/payments/1/refund").key("b").json(r#"{"amount": 400}"#);
+    assert_eq!(refund().simulate("panic-after").answer().await.json()["refunded"], 400);
+    assert_eq!(refund().answer().await.json()["refunded"], 400);
+    assert_eq!(server.get("/payments/1").answer().await.json()["refunded"], 400);
+}
+
+#[tokio::test]
+async fn a_panic_after_the_effect_is_none_of_records_in_the_transaction() {
+    for place in [Place::Sqlite, Place::Postgres] {
+        at(place, a_panic_after_the_effect_is_answered_as_recorded).await;
+    }
+}
+
+/// CASES 28: those who waited for the handler that panicked are told so.
+async fn a_duplicate_of_a_panic_gets_a_problem_and_may_retry(server: Server) {
     let first = server.pay("a").simulate("delay=500ms, panic").send();
     server.logged("simulated: delay", 1).await;
     let second = server.pay("a").simulate("panic").send();
@@ -117,9 +150,7 @@ async fn a_duplicate_of_a_panic_gets_a_problem_and_may_retry() {
     assert_eq!(server.pay("a").answer().await.status, StatusCode::CREATED);
 }
 
-#[tokio::test]
-async fn a_dropped_answer_is_recorded_and_the_retry_gets_it() {
-    let server = Server::start().await;
+async fn a_dropped_answer_is_recorded_and_the_retry_gets_it(server: Server) {
     server.pay("a").simulate("drop-answer").no_answer().await;
     assert_eq!(server.count().await, 1);
     // A client repeats its request as it was: the header stands there again.
@@ -129,9 +160,7 @@ async fn a_dropped_answer_is_recorded_and_the_retry_gets_it() {
     assert_eq!(server.count().await, 1);
 }
 
-#[tokio::test]
-async fn a_dropped_answer_is_not_a_single_byte() {
-    let server = Server::start().await;
+async fn a_dropped_answer_is_not_a_single_byte(server: Server) {
     let mut stream = TcpStream::connect(server.address()).await.unwrap();
     let body = r#"{"amount": 1000, "currency": "USD"}"#;
     let head = "POST /payments HTTP/1.1\r\nHost: payments\r\nIdempotency-Key: a\r\n\
@@ -144,9 +173,7 @@ async fn a_dropped_answer_is_not_a_single_byte() {
     assert_eq!(server.count().await, 1);
 }
 
-#[tokio::test]
-async fn a_refund_takes_the_same_directives() {
-    let server = Server::start().await;
+async fn a_refund_takes_the_same_directives(server: Server) {
     server.pay("a").answer().await.assert_paid(1);
     let refund = || server.post("/payments/1/refund").key("b").json(r#"{"amount": 400}"#);
     refund().simulate("fail-once=503").answer().await.problem(503);
@@ -158,9 +185,7 @@ async fn a_refund_takes_the_same_directives() {
     assert_eq!(server.get("/payments/1").answer().await.json()["refunded"], 400);
 }
 
-#[tokio::test]
-async fn a_large_answer_is_replayed_byte_for_byte() {
-    let server = Server::start().await;
+async fn a_large_answer_is_replayed_byte_for_byte(server: Server) {
     let first = server.pay("a").simulate("large=100000").answer().await;
     first.assert_paid(1);
     assert_eq!(first.body.len(), 100_000);
@@ -170,9 +195,7 @@ async fn a_large_answer_is_replayed_byte_for_byte() {
 }
 
 /// CASES 21: an answer over the cap passes, is not given again, and does not lock the key.
-#[tokio::test]
-async fn an_answer_over_the_cap_passes_and_is_not_run_again() {
-    let server = Server::start().await;
+async fn an_answer_over_the_cap_passes_and_is_not_run_again(server: Server) {
     let first = server.pay("a").simulate("large=3000000").answer().await;
     first.assert_paid(1);
     assert_eq!(first.body.len(), 3_000_000);
@@ -182,9 +205,7 @@ async fn an_answer_over_the_cap_passes_and_is_not_run_again() {
     assert_eq!(server.count().await, 1);
 }
 
-#[tokio::test]
-async fn a_stream_passes_and_is_not_run_again() {
-    let server = Server::start().await;
+async fn a_stream_passes_and_is_not_run_again(server: Server) {
     let first = server.pay("a").simulate("stream").answer().await;
     assert_eq!(first.status, StatusCode::CREATED);
     assert_eq!(first.header("content-type"), Some("text/event-stream"));
