@@ -1,0 +1,200 @@
+//! Whether `acquire` costs more the more keys there are: at a million stored keys against a thousand.
+//!
+//! | mode | a call |
+//! |---|---|
+//! | fresh | `acquire` of a new key; it is forgotten again, outside of the measurement |
+//! | replay | `acquire` of any of the stored keys, which are all completed |
+//!
+//! The calls of a window are made one after the other, to the small store and to the large one in
+//! turn; the figure is the median of the ratios of neighbours.
+//! `cargo bench -p idempotent-benches --bench scale [-- [keys] [memory] [redis] [postgres] [sqlite]]`
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)] // a benchmark
+
+#[path = "scale/fill.rs"]
+mod fill;
+mod measure;
+
+use std::{
+    env, fs,
+    time::{Duration, Instant},
+};
+
+use idempotent_redis::RedisStore;
+use idempotent_runtime::{AcquireRequest, Acquired, LeaseId, MemoryStore, StorageKey, Store};
+use idempotent_servers::{PostgresServer, RedisServer};
+use idempotent_sqlx::{PostgresStore, SqliteStore};
+use tokio::runtime::Builder;
+
+use crate::{
+    fill::{fingerprint, key},
+    measure::Figures,
+};
+
+const FEW: u64 = 1_000;
+const MANY: u64 = 1_000_000;
+const ROUNDS: usize = 61;
+/// Calls of a window: a small part of the few keys, so that fresh ones do not make them many.
+const CALLS: u64 = 64;
+/// What a target is for the ratio.
+const TARGET: f64 = 1.3;
+
+/// A store and how many keys it was filled with.
+struct Filled<S> {
+    store: S,
+    keys: u64,
+    /// Keys that it never had.
+    next: u64,
+    /// A walk over its keys that is the same in each run and follows no order that the keys have.
+    walk: u64,
+}
+
+impl<S: Store> Filled<S> {
+    fn new(store: S, keys: u64) -> Self {
+        Self { store, keys, next: keys, walk: 1 }
+    }
+
+    async fn acquire(&self, key: &StorageKey) -> Acquired {
+        let (fingerprint, lease_for) = (fingerprint(), Duration::from_secs(30));
+        let request = AcquireRequest::new(key, &fingerprint, LeaseId::random(), lease_for);
+        self.store.acquire(request).await.unwrap()
+    }
+
+    /// How long the calls of one window take.
+    async fn window(&mut self, fresh: bool) -> Duration {
+        let keys: Vec<_> = (0..CALLS)
+            .map(|_| {
+                if fresh {
+                    self.next += 1;
+                    return key(self.next);
+                }
+                self.walk = self.walk.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                key((self.walk >> 33) % self.keys)
+            })
+            .collect();
+        let begin = Instant::now();
+        for key in &keys {
+            let acquired = self.acquire(key).await;
+            match (fresh, &acquired) {
+                (true, Acquired::Granted(_)) | (false, Acquired::Completed { .. }) => {}
+                _ => panic!("{acquired:?}"),
+            }
+        }
+        let took = begin.elapsed();
+        if fresh {
+            for key in &keys {
+                assert!(self.store.forget(key, true).await.unwrap());
+            }
+        }
+        took
+    }
+}
+
+async fn compare<S: Store>(name: &str, mut few: Filled<S>, mut many: Filled<S>) {
+    for fresh in [true, false] {
+        let (mut ratios, mut micros, mut micros_many) =
+            (Figures::default(), Figures::default(), Figures::default());
+        for round in 0..=ROUNDS {
+            let (small, large) = if round % 2 == 0 {
+                let small = few.window(fresh).await;
+                (small, many.window(fresh).await)
+            } else {
+                let large = many.window(fresh).await;
+                (few.window(fresh).await, large)
+            };
+            // The first is for caches and prepared statements.
+            if round > 0 {
+                ratios.add(large.as_secs_f64() / small.as_secs_f64());
+                let each = 1e6 / f64::from(u32::try_from(CALLS).unwrap());
+                micros.add(small.as_secs_f64() * each);
+                micros_many.add(large.as_secs_f64() * each);
+            }
+        }
+        println!(
+            "| {name} | {} | {} | {TARGET:.2} | {:.2} | {:.2} |",
+            if fresh { "fresh" } else { "replay" },
+            ratios.spread(),
+            micros.median(),
+            micros_many.median(),
+        );
+    }
+}
+
+/// Says how long filling took, which is not part of any figure.
+async fn filled<S: Store>(
+    name: &str,
+    store: S,
+    keys: u64,
+    fill: impl Future<Output = ()>,
+) -> Filled<S> {
+    let begin = Instant::now();
+    fill.await;
+    eprintln!("{name}: {keys} keys in {:.1?}", begin.elapsed());
+    Filled::new(store, keys)
+}
+
+async fn memory(keys: u64) -> Filled<MemoryStore> {
+    let store = MemoryStore::builder().budget(4 << 30).build();
+    filled("memory", store.clone(), keys, fill::memory(&store, keys)).await
+}
+
+async fn redis(server: &RedisServer, keys: u64) -> Filled<RedisStore> {
+    let prefix = format!("{keys}:");
+    let store = RedisStore::builder().prefix(&prefix).connect(server.url()).await.unwrap();
+    filled("Redis", store.clone(), keys, fill::redis(&server.url(), &store, keys)).await
+}
+
+async fn postgres(url: &str, keys: u64) -> Filled<PostgresStore> {
+    let schema = format!("keys_{keys}");
+    let store = PostgresStore::builder().schema(&schema).connect(url).await.unwrap();
+    store.migrate().await.unwrap();
+    filled("PostgreSQL", store.clone(), keys, fill::postgres(url, &schema, keys)).await
+}
+
+async fn sqlite(directory: &str, keys: u64) -> Filled<SqliteStore> {
+    let url = format!("sqlite:{directory}/{keys}.db");
+    let store = SqliteStore::connect(&url).await.unwrap();
+    store.migrate().await.unwrap();
+    filled("SQLite", store.clone(), keys, fill::sqlite(&url, keys)).await
+}
+
+async fn run(many: u64, only: &[String]) {
+    let wanted = |name: &str| only.is_empty() || only.iter().any(|only| only == name);
+    println!("| store | mode | {many} keys ÷ {FEW} | target | µs at {FEW} | µs at {many} |");
+    println!("|---|---|---|---|---|---|");
+    if wanted("memory") {
+        compare("memory", memory(FEW).await, memory(many).await).await;
+    }
+    // A server each, and both filled in the same way: what differs is the number of keys.
+    if wanted("redis")
+        && let (Some(one), Some(other)) = (RedisServer::start(), RedisServer::start())
+    {
+        compare("Redis", redis(&one, FEW).await, redis(&other, many).await).await;
+    }
+    // Autovacuum would come and go as it likes.
+    let server = PostgresServer::builder().setting("autovacuum", "off");
+    if wanted("postgres")
+        && let Some(server) = server.setting("shared_buffers", "512MB").start()
+    {
+        let database = server.database();
+        let url = database.url();
+        compare("PostgreSQL", postgres(url, FEW).await, postgres(url, many).await).await;
+    }
+    if !wanted("sqlite") {
+        return;
+    }
+    let directory = env::temp_dir().join(format!("idempotent-scale-{}", std::process::id()));
+    fs::create_dir(&directory).unwrap();
+    let path = directory.display().to_string();
+    compare("SQLite", sqlite(&path, FEW).await, sqlite(&path, many).await).await;
+    fs::remove_dir_all(&directory).unwrap();
+}
+
+fn main() {
+    // cargo passes `--bench`.
+    let mut only: Vec<_> = env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let mut many = MANY;
+    only.retain(|word| word.parse().map(|keys| many = keys).is_err());
+    let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(run(many, &only));
+}
