@@ -25,6 +25,7 @@ pub enum Step {
     Release,
     Abandon,
     Inspect,
+    SaveStep,
 }
 
 /// What happens to a call.
@@ -128,8 +129,8 @@ impl Faulty {
 
     /// Every call of every kind meets `fault`: the store is away.
     pub fn always_all(&self, fault: &Fault) {
-        use Step::{Abandon, Acquire, Complete, Inspect, Release, Renew};
-        for step in [Acquire, Complete, Renew, Release, Abandon, Inspect] {
+        use Step::{Abandon, Acquire, Complete, Inspect, Release, Renew, SaveStep};
+        for step in [Acquire, Complete, Renew, Release, Abandon, Inspect, SaveStep] {
             self.always(step, fault.clone());
         }
     }
@@ -231,7 +232,9 @@ impl Store for Faulty {
     }
 
     async fn save_step(&self, lease: &Lease, name: &str, value: Bytes) -> Result<(), StoreError> {
-        self.inner.save_step(lease, name, value).await
+        let (inner, lease, name) = (self.inner.clone(), lease.clone(), name.to_owned());
+        let call = async move { inner.save_step(&lease, &name, value).await };
+        self.call(Step::SaveStep, call).await
     }
 
     async fn inspect(&self, key: &StorageKey) -> Result<KeyState, StoreError> {

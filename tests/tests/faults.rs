@@ -13,6 +13,8 @@ mod abandoned;
 mod acquire;
 #[path = "faults/bypass.rs"]
 mod bypass;
+#[path = "faults/cached.rs"]
+mod cached;
 #[path = "faults/complete.rs"]
 mod complete;
 #[path = "faults/drain.rs"]
@@ -27,7 +29,11 @@ mod keys;
 mod lost;
 #[path = "faults/processes.rs"]
 mod processes;
+#[path = "faults/recorded.rs"]
+mod recorded;
 #[path = "faults/regain.rs"]
 mod regain;
 #[path = "faults/release.rs"]
 mod release;
+#[path = "faults/steps.rs"]
+mod steps;

@@ -43,6 +43,18 @@ cases! {
     extractor_parts_only = "../ui/pass/extractor_parts_only.rs";
     extractor_request = "../ui/pass/extractor_request.rs";
     extractor_tuple = "../ui/pass/extractor_tuple.rs";
+    fn_async_trait = "../ui/pass/fn_async_trait.rs";
+    fn_attributes = "../ui/pass/fn_attributes.rs";
+    fn_free = "../ui/pass/fn_free.rs";
+    fn_from_macro_rules = "../ui/pass/fn_from_macro_rules.rs";
+    fn_generic = "../ui/pass/fn_generic.rs";
+    fn_hygiene = "../ui/pass/fn_hygiene.rs";
+    fn_methods = "../ui/pass/fn_methods.rs";
+    fn_not_send = "../ui/pass/fn_not_send.rs";
+    fn_options = "../ui/pass/fn_options.rs";
+    fn_return_forms = "../ui/pass/fn_return_forms.rs";
+    fn_runtime_forms = "../ui/pass/fn_runtime_forms.rs";
+    fn_trait_impl = "../ui/pass/fn_trait_impl.rs";
     from_macro_rules = "../ui/pass/from_macro_rules.rs";
     generic = "../ui/pass/generic.rs";
     held_by_the_task = "../ui/pass/held_by_the_task.rs";
@@ -64,11 +76,14 @@ cases! {
     utoipa_path = "../ui/pass/utoipa_path.rs";
 
     every_option = "../expansion/every_option.rs";
+    function = "../expansion/function.rs";
     minimal = "../expansion/minimal.rs";
     zero_arguments = "../expansion/zero_arguments.rs";
     // What the attribute writes compiles as well as what it was written for.
     #[allow(clippy::all, clippy::pedantic)]
     every_option_expanded = "../expansion/every_option.expanded.rs";
+    #[allow(clippy::all, clippy::pedantic)]
+    function_expanded = "../expansion/function.expanded.rs";
     #[allow(clippy::all, clippy::pedantic)]
     minimal_expanded = "../expansion/minimal.expanded.rs";
     #[allow(clippy::all, clippy::pedantic)]

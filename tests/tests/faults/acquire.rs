@@ -142,6 +142,23 @@ async fn a_lease_whose_answer_was_lost_twice_is_released_and_the_retry_runs_at_o
     assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
 }
 
+/// CASES 31, 43: also where the store is away at first when it is given back.
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_nobody_knows_of_is_released_when_the_store_is_back() {
+    let (store, handler) = (faulty(), Handler::pays());
+    let process = Process::new(&store, &handler);
+    for fault in [Fault::LoseAnswer, Fault::LoseAnswer, Fault::Unreachable] {
+        store.next(Step::Acquire, fault);
+    }
+    process.pay("k").await.assert_problem(503, "store_unavailable");
+    crate::support::until(|| store.calls(Step::Acquire) == 3).await;
+
+    let begun = Instant::now();
+    assert_paid(&process.pay("k").await, 1, 2);
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert_eq!(handler.runs(), 1);
+}
+
 /// CASES 31, 43: an `acquire` that arrives after it was given up wins nothing.
 #[tokio::test(start_paused = true)]
 async fn an_acquire_that_arrives_after_it_was_withdrawn_is_refused() {

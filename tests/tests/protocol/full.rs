@@ -44,7 +44,8 @@ async fn a_full_store_refuses_new_operations_and_replays_the_old_ones() {
     let app = payments(&runtime, effects.clone(), pay);
     let payment = ask(&app, "payment").await;
     let taken = flood(&app).await;
-    assert!((4..20).contains(&taken), "{taken}");
+    // Between the room that a lease reserves and what a record without content takes.
+    assert!((14..40).contains(&taken), "{taken}");
     assert_eq!(effects.count(), 1 + taken);
     for number in 0..50 {
         ask(&app, &format!("more-{number}")).await.assert_problem(503, "store_full");
