@@ -2,6 +2,7 @@
 
 use std::{
     future::{Future, poll_fn, ready},
+    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
     pin::Pin,
     sync::{
         Arc,
@@ -213,10 +214,14 @@ impl Process {
     pub(crate) async fn begin(&self, request: Request) -> Sent {
         let router = self.router.clone();
         let mut answer = Box::pin(async move { request.send(&router).await });
-        let at_once = poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx))).await;
-        Sent(match at_once {
-            Poll::Ready(answer) => tokio::spawn(ready(answer)),
-            Poll::Pending => tokio::spawn(answer),
+        let at_once = poll_fn(|cx| {
+            // A handler that does not wait may run in this poll, and panic in it.
+            Poll::Ready(catch_unwind(AssertUnwindSafe(|| answer.as_mut().poll(cx))))
+        });
+        Sent(match at_once.await {
+            Ok(Poll::Ready(answer)) => tokio::spawn(ready(answer)),
+            Ok(Poll::Pending) => tokio::spawn(answer),
+            Err(panic) => tokio::spawn(async { resume_unwind(panic) }),
         })
     }
 
