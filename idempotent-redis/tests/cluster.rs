@@ -119,7 +119,9 @@ async fn retried<T>(what: &str, mut call: impl AsyncFnMut() -> Result<T, StoreEr
 #[tokio::test]
 async fn a_node_that_dies_is_replaced_by_its_replica() {
     let Some(mut cluster) = RedisCluster::start_with(3, 1) else { return };
-    let waiting = RedisStore::builder().wait_for_replicas(1, Duration::from_millis(500));
+    let waiting = RedisStore::builder()
+        .response_timeout(Duration::from_secs(4))
+        .wait_for_replicas(1, Duration::from_secs(3));
     let store = waiting.connect_cluster(cluster.urls()).await.unwrap();
     let on = |cluster: &RedisCluster, ask: Ask| {
         cluster.master_of_slot(slot(cluster, &store.redis_key(&ask.key)))

@@ -28,7 +28,7 @@ impl RedisCluster {
             let node = RedisServer::builder()
                 .option("cluster-enabled", "yes")
                 .option("cluster-port", &free_port().to_string())
-                .option("cluster-node-timeout", "1000")
+                .option("cluster-node-timeout", "2000")
                 .option("cluster-replica-validity-factor", "0")
                 .option("repl-diskless-sync-delay", "0");
             nodes.push(node.start()?);
@@ -65,6 +65,14 @@ impl RedisCluster {
             until("a replica in sync with its master", || {
                 let info = replica.command(&["INFO", "replication"]);
                 info.contains("master_link_status:up").then_some(())
+            });
+        }
+        for (at, master) in self.nodes[..self.masters].iter().enumerate() {
+            // `WAIT` counts a replica only from its first acknowledgement on.
+            let replicas = self.nodes[self.masters..].iter().skip(at).step_by(self.masters).count();
+            until("a master that counts its replicas", || {
+                let info = master.command(&["INFO", "replication"]);
+                (info.matches("state=online").count() == replicas).then_some(())
             });
         }
     }
