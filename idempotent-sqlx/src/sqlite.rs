@@ -91,9 +91,12 @@ impl SqliteStore {
     /// [`StoreError::Unavailable`] when the database refuses.
     pub async fn migrate(&self) -> Result<(), StoreError> {
         patiently(|| async {
+            // Asked without a lock: a process that begins beside a long transaction does not wait.
+            if is_migrated(&mut *self.writer().await?).await? {
+                return Ok(());
+            }
             let mut transaction = self.begin().await?;
-            let is_there = "select 1 from sqlite_schema where name = 'idempotent_migrations'";
-            if sqlx::query(is_there).fetch_optional(&mut *transaction).await?.is_none() {
+            if !is_migrated(&mut transaction).await? {
                 sqlx::raw_sql(include_str!("sqlite/schema.sql")).execute(&mut *transaction).await?;
             }
             Ok(transaction.commit().await?)
@@ -334,4 +337,9 @@ async fn due(
 ) -> Result<Vec<(Vec<u8>,)>, Failed> {
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     Ok(sqlx::query_as(sql).bind(now).bind(limit).fetch_all(connection).await?)
+}
+
+async fn is_migrated(connection: &mut SqliteConnection) -> Result<bool, Failed> {
+    let sql = "select 1 from sqlite_schema where name = 'idempotent_migrations'";
+    Ok(sqlx::query(sql).fetch_optional(connection).await?.is_some())
 }

@@ -52,6 +52,14 @@ impl App {
 }
 
 #[tokio::test]
+async fn a_process_begins_beside_an_open_transaction() {
+    let app = App::new().await;
+    let tx = app.paying().await;
+    app.store.migrate().await.unwrap();
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test]
 async fn an_open_transaction_keeps_every_key_waiting_and_none_is_lost() {
     let app = App::new().await;
     let lease = granted(&app.store, &key(1), LONG).await;
