@@ -4,6 +4,7 @@
 //! |---|---|
 //! | fresh | `acquire` of a new key; it is forgotten again, outside of the measurement |
 //! | replay | `acquire` of any of the stored keys, which are all completed |
+//! | a map's look-up | what a replay costs in a `HashMap` of this process, with nothing around it |
 //!
 //! The calls of a window are made one after the other, to the small store and to the large one in
 //! turn; the figure is the median of the ratios of neighbours.
@@ -16,7 +17,9 @@ mod fill;
 mod measure;
 
 use std::{
+    collections::HashMap,
     env, fs,
+    hint::black_box,
     time::{Duration, Instant},
 };
 
@@ -42,16 +45,31 @@ const TARGET: f64 = 1.3;
 /// A store and how many keys it was filled with.
 struct Filled<S> {
     store: S,
-    keys: u64,
     /// Keys that it never had.
     next: u64,
-    /// A walk over its keys that is the same in each run and follows no order that the keys have.
-    walk: u64,
+    walk: Walk,
+}
+
+/// A walk over so many keys that is the same in each run and follows no order that the keys have.
+struct Walk {
+    keys: u64,
+    at: u64,
+}
+
+impl Walk {
+    fn over(keys: u64) -> Self {
+        Self { keys, at: 1 }
+    }
+
+    fn next(&mut self) -> StorageKey {
+        self.at = self.at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        key((self.at >> 33) % self.keys)
+    }
 }
 
 impl<S: Store> Filled<S> {
     fn new(store: S, keys: u64) -> Self {
-        Self { store, keys, next: keys, walk: 1 }
+        Self { store, next: keys, walk: Walk::over(keys) }
     }
 
     async fn acquire(&self, key: &StorageKey) -> Acquired {
@@ -68,8 +86,7 @@ impl<S: Store> Filled<S> {
                     self.next += 1;
                     return key(self.next);
                 }
-                self.walk = self.walk.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                key((self.walk >> 33) % self.keys)
+                self.walk.next()
             })
             .collect();
         let begin = Instant::now();
@@ -90,34 +107,56 @@ impl<S: Store> Filled<S> {
     }
 }
 
-async fn compare<S: Store>(name: &str, mut few: Filled<S>, mut many: Filled<S>) {
-    for fresh in [true, false] {
-        let (mut ratios, mut micros, mut micros_many) =
-            (Figures::default(), Figures::default(), Figures::default());
-        for round in 0..=ROUNDS {
-            let (small, large) = if round % 2 == 0 {
-                let small = few.window(fresh).await;
-                (small, many.window(fresh).await)
-            } else {
-                let large = many.window(fresh).await;
-                (few.window(fresh).await, large)
-            };
-            // The first is for caches and prepared statements.
-            if round > 0 {
-                ratios.add(large.as_secs_f64() / small.as_secs_f64());
-                let each = 1e6 / f64::from(u32::try_from(CALLS).unwrap());
-                micros.add(small.as_secs_f64() * each);
-                micros_many.add(large.as_secs_f64() * each);
-            }
+/// Pairs of windows over the few keys and the many, in turn.
+async fn pairs<F, M>(name: &str, mode: &str, mut few: F, mut many: M)
+where
+    F: AsyncFnMut() -> Duration,
+    M: AsyncFnMut() -> Duration,
+{
+    let (mut ratios, mut micros, mut micros_many) =
+        (Figures::default(), Figures::default(), Figures::default());
+    for round in 0..=ROUNDS {
+        let (small, large) = if round % 2 == 0 {
+            let small = few().await;
+            (small, many().await)
+        } else {
+            let large = many().await;
+            (few().await, large)
+        };
+        // The first is for caches and prepared statements.
+        if round > 0 {
+            ratios.add(large.as_secs_f64() / small.as_secs_f64());
+            let each = 1e6 / f64::from(u32::try_from(CALLS).unwrap());
+            micros.add(small.as_secs_f64() * each);
+            micros_many.add(large.as_secs_f64() * each);
         }
-        println!(
-            "| {name} | {} | {} | {TARGET:.2} | {:.2} | {:.2} |",
-            if fresh { "fresh" } else { "replay" },
-            ratios.spread(),
-            micros.median(),
-            micros_many.median(),
-        );
     }
+    let (ratio, few, many) = (ratios.spread(), micros.median(), micros_many.median());
+    println!("| {name} | {mode} | {ratio} | {TARGET:.2} | {few:.2} | {many:.2} |");
+}
+
+async fn compare<S: Store>(name: &str, mut few: Filled<S>, mut many: Filled<S>) {
+    for (mode, fresh) in [("fresh", true), ("replay", false)] {
+        pairs(name, mode, async || few.window(fresh).await, async || many.window(fresh).await)
+            .await;
+    }
+}
+
+/// What main memory alone makes of it.
+async fn compare_maps(many: u64) {
+    let map = |keys| (0..keys).map(|n| (key(n), [n; 2])).collect::<HashMap<_, _>>();
+    let window = |map: &HashMap<StorageKey, [u64; 2]>, walk: &mut Walk| {
+        let keys: Vec<_> = (0..CALLS).map(|_| walk.next()).collect();
+        let begin = Instant::now();
+        for key in &keys {
+            black_box(map.get(key));
+        }
+        begin.elapsed()
+    };
+    let (small, large) = (map(FEW), map(many));
+    let (mut over_few, mut over_many) = (Walk::over(FEW), Walk::over(many));
+    let few = async || window(&small, &mut over_few);
+    pairs("memory", "a map's look-up", few, async || window(&large, &mut over_many)).await;
 }
 
 /// Says how long filling took, which is not part of any figure.
@@ -164,6 +203,7 @@ async fn run(many: u64, only: &[String]) {
     println!("|---|---|---|---|---|---|");
     if wanted("memory") {
         compare("memory", memory(FEW).await, memory(many).await).await;
+        compare_maps(many).await;
     }
     // A server each, and both filled in the same way: what differs is the number of keys.
     if wanted("redis")
