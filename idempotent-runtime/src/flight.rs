@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    fingerprint::Fingerprint, heartbeat::LeaseWatch, key::StorageKey, record::Record,
+    fingerprint::Fingerprint, hash::Seeded, heartbeat::LeaseWatch, key::StorageKey, record::Record,
     refusal::Refused, sync::lock,
 };
 
@@ -27,9 +27,11 @@ const SHARDS: usize = 64;
 
 type FlightKey = (StorageKey, Fingerprint);
 
+type Shard = Mutex<HashMap<FlightKey, Arc<Flight>, Seeded>>;
+
 /// All flights of one runtime.
 pub(crate) struct Flights {
-    shards: [Mutex<HashMap<FlightKey, Arc<Flight>>>; SHARDS],
+    shards: [Shard; SHARDS],
     waiting: AtomicUsize,
     max_waiting: usize,
     max_waiting_per_key: usize,
@@ -78,8 +80,9 @@ pub(crate) enum Joined {
 
 impl Flights {
     pub(crate) fn new(max_waiting: usize, max_waiting_per_key: usize) -> Arc<Self> {
+        let hasher = Seeded::random();
         Arc::new(Self {
-            shards: std::array::from_fn(|_| Mutex::default()),
+            shards: std::array::from_fn(|_| Mutex::new(HashMap::with_hasher(hasher))),
             waiting: AtomicUsize::new(0),
             max_waiting,
             max_waiting_per_key,
@@ -114,7 +117,7 @@ impl Flights {
         }
     }
 
-    fn shard(&self, (key, _): &FlightKey) -> &Mutex<HashMap<FlightKey, Arc<Flight>>> {
+    fn shard(&self, (key, _): &FlightKey) -> &Shard {
         &self.shards[usize::from(key.as_bytes()[0]) % SHARDS]
     }
 

@@ -18,6 +18,7 @@ use tokio::{
 };
 
 use crate::{
+    hash::Seeded,
     lease::Lease,
     store::{ErasedStore, StoreError},
     sync::lock,
@@ -91,9 +92,8 @@ struct Inner {
     sooner: Notify,
 }
 
-#[derive(Default)]
 struct State {
-    beats: HashMap<u64, Beat>,
+    beats: HashMap<u64, Beat, Seeded>,
     last_id: u64,
     /// When the task wakes next; `None` while it does not run.
     wakes_at: Option<Instant>,
@@ -117,8 +117,9 @@ pub(crate) struct Beating {
 
 impl Heartbeat {
     pub(crate) fn new(store: Arc<dyn ErasedStore>, store_timeout: Duration) -> Self {
-        let (state, sooner) = (Mutex::default(), Notify::new());
-        Self(Arc::new(Inner { store, store_timeout, state, sooner }))
+        let beats = HashMap::with_hasher(Seeded::random());
+        let state = Mutex::new(State { beats, last_id: 0, wakes_at: None });
+        Self(Arc::new(Inner { store, store_timeout, state, sooner: Notify::new() }))
     }
 
     /// Begins to renew a lease whose `acquire` was sent at `since`, for `max_run` at most.

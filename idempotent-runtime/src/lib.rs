@@ -134,6 +134,7 @@ mod execution;
 mod fingerprint;
 mod flight;
 mod function;
+mod hash;
 mod heartbeat;
 #[cfg(feature = "axum")]
 mod http;

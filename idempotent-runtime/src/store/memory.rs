@@ -2,7 +2,6 @@
 
 mod budget;
 mod clock;
-mod hash;
 mod held;
 mod records;
 mod shard;
@@ -24,13 +23,14 @@ use bytes::Bytes;
 use self::{
     budget::{Charge, KEY_COST, Ledger},
     clock::{Clock, Moment, Tokens},
-    hash::Seeded,
     held::Held,
     records::{Evicting, Outcome},
     shard::Shard,
 };
 use super::{AcquireRequest, Acquired, KeyState, Store, StoreError};
-use crate::{key::StorageKey, lease::Lease, record::Record, settings::defaults, sync::lock};
+use crate::{
+    hash::Seeded, key::StorageKey, lease::Lease, record::Record, settings::defaults, sync::lock,
+};
 
 const SHARDS: usize = 128;
 /// How many expired keys one `acquire` clears away when it meets a full store.
@@ -227,7 +227,7 @@ impl MemoryStoreBuilder {
             evicting,
             ledger,
             budget,
-            tokens: Tokens::default(),
+            tokens: Tokens::new(),
             clock,
             next_reclaim: AtomicU64::new(0),
         }))
@@ -300,7 +300,7 @@ impl Inner {
             shard.remove_expired(request.key);
         }
         let charge = Charge::reserve(&self.ledger, KEY_COST)?;
-        let held = Held::new(request, self.tokens.next(), charge, now);
+        let held = Held::new(request, self.tokens.next(now), charge, now);
         let lease = held.lease(request.key);
         shard.hold(*request.key, held);
         Ok(Acquired::Granted(lease))

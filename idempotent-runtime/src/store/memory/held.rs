@@ -132,7 +132,7 @@ impl Held {
             Phase::Leased { .. } | Phase::Released { .. } => {}
         }
         self.lease_id = request.lease_id;
-        self.token = tokens.next();
+        self.token = tokens.next(now);
         self.attempt = self.attempt.saturating_add(1);
         self.phase = Phase::leased(request, now);
         Ok(Acquired::Granted(self.lease(request.key)))

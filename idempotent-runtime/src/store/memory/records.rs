@@ -17,9 +17,8 @@ use moka::{Expiry, notification::RemovalCause, policy::EvictionPolicy, sync::Cac
 use super::{
     budget::{EVICTABLE_COST, record_cost},
     clock::{Clock, Moment},
-    hash::Seeded,
 };
-use crate::{key::StorageKey, record::Record};
+use crate::{hash::Seeded, key::StorageKey, record::Record};
 
 /// By how much moka outlasts our deadline. Its clock is not ours: under paused tokio time it runs on,
 /// and what is alive must not vanish.

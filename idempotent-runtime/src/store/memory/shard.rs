@@ -9,11 +9,11 @@ use std::{
 use super::{
     budget::{Ledger, RECORD_COST, record_cost},
     clock::{Moment, Tokens},
-    hash::Seeded,
     held::Held,
     records::{Evicting, Outcome, Records},
 };
 use crate::{
+    hash::Seeded,
     key::StorageKey,
     lease::Lease,
     store::{AcquireRequest, Acquired, StoreError},

@@ -1,4 +1,4 @@
-//! The hasher of both maps.
+//! The hasher of the maps that every guarded call goes through.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -7,10 +7,10 @@ use std::hash::{BuildHasher, Hasher};
 /// Storage keys are hashes already, but whoever chooses idempotency keys can compute them and pick
 /// those that would share a bucket; the seed takes the choice away. Half the time of `SipHash`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seeded([u64; 2]);
+pub(crate) struct Seeded([u64; 2]);
 
 impl Seeded {
-    pub(super) fn random() -> Self {
+    pub(crate) fn random() -> Self {
         Self(rand::random())
     }
 }
@@ -24,7 +24,7 @@ impl BuildHasher for Seeded {
 }
 
 #[derive(Debug)]
-pub(super) struct Folding {
+pub(crate) struct Folding {
     state: u64,
     seed: u64,
 }
@@ -55,7 +55,7 @@ impl Hasher for Folding {
         }
     }
 
-    /// Only ever the length of a key, which is the same for all.
+    /// Only ever the length of a digest, which is the same for all.
     fn write_usize(&mut self, _: usize) {}
 
     /// Once more, so that the last word of a key reaches every bit.
