@@ -169,7 +169,9 @@ fn guard(attribute: TokenStream, item: &TokenStream) -> TokenStream {
 /// | `crate = some::path` | Where `idempotent-runtime` is found under another name. | `::idempotent_runtime` |
 ///
 /// **Renaming or moving a function forgets its keys** unless `operation` is set. Two methods of one
-/// name in one module have to set it: both are refused as soon as both were called.
+/// name in one module have to set it: both are refused as soon as both were called. A generic function
+/// is one operation for all of its types: `handle::<Charge>` and `handle::<Refund>` with the key 7 are
+/// one, unless something that tells them apart is in `key` or `scope`.
 ///
 /// # Expressions
 ///

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use redis::{
     Client, IntoConnectionInfo, ProtocolVersion,
-    aio::{ConnectionManager, ConnectionManagerConfig},
+    aio::ConnectionManagerConfig,
     io::tcp::{TcpSettings, socket2::TcpKeepalive},
 };
 
 use crate::{
     RedisStore,
-    connection::{Connection, Replicas},
+    connection::{Connection, Replicas, Single},
     error::ConnectError,
     eviction::warn_of_eviction,
 };
@@ -109,8 +109,8 @@ impl RedisStoreBuilder {
             .set_number_of_retries(RECONNECTIONS)
             .set_min_delay(RECONNECT_AFTER)
             .set_pipeline_buffer_size(QUEUE);
-        let manager = ConnectionManager::new_with_config(Client::open(server)?, config).await?;
-        Ok(self.build(Connection::Single(manager)).await)
+        let single = Single::connect(Client::open(server)?, config).await?;
+        Ok(self.build(Connection::Single(single)).await)
     }
 
     /// Connects to a cluster, of which some nodes are named.

@@ -1,12 +1,18 @@
 //! One connection that all calls share, and what is done when it breaks.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::Future,
+    io::{Error, ErrorKind as IoErrorKind},
+    pin::pin,
+    time::Duration,
+};
 
 use idempotent_runtime::StoreError;
 use redis::{
-    Cmd, ErrorKind, RedisResult, ServerErrorKind, Value,
-    aio::{ConnectionLike, ConnectionManager},
+    Cmd, ErrorKind, PushKind, RedisResult, ServerErrorKind, Value,
+    aio::{ConnectionLike, ConnectionManager, ConnectionManagerConfig, SendError},
 };
+use tokio::{sync::watch, time::timeout};
 
 use crate::{
     error::{ReplicasBehind, store_error},
@@ -23,9 +29,55 @@ pub(crate) struct Replicas {
 /// A connection to one server or to a cluster. Cloning it is cheap, and clones share its sockets.
 #[derive(Clone)]
 pub(crate) enum Connection {
-    Single(ConnectionManager),
+    Single(Single),
     #[cfg(feature = "cluster")]
     Cluster(redis::cluster_async::ClusterConnection),
+}
+
+/// How long a connection that has ended may take to say so to those who wait on it.
+const FAREWELL: Duration = Duration::from_millis(100);
+
+/// A connection to one server, made anew whenever it ends.
+#[derive(Clone)]
+pub(crate) struct Single {
+    manager: ConnectionManager,
+    /// Changes when a connection has ended and the next one is being made.
+    ended: watch::Receiver<()>,
+}
+
+impl Single {
+    pub(crate) async fn connect(
+        client: redis::Client,
+        config: ConnectionManagerConfig,
+    ) -> RedisResult<Self> {
+        let (end, ended) = watch::channel(());
+        let config = config.set_push_sender(move |push: redis::PushInfo| {
+            if push.kind == PushKind::Disconnection {
+                end.send_replace(());
+            }
+            Ok::<_, SendError>(())
+        });
+        Ok(Self { manager: ConnectionManager::new_with_config(client, config).await?, ended })
+    }
+
+    /// The answer to what `send` sends. The driver fails what waits on a connection that ends, except
+    /// for what is sent in the very moment in which its reader goes away on another thread: that lies
+    /// in a queue which nobody reads, and would be waited for until the response timeout.
+    async fn answer<T>(
+        mut self,
+        send: impl AsyncFnOnce(&mut ConnectionManager) -> RedisResult<T>,
+    ) -> RedisResult<T> {
+        self.ended.mark_unchanged();
+        let mut answer = pin!(send(&mut self.manager));
+        tokio::select! {
+            biased;
+            answer = &mut answer => return answer,
+            Ok(()) = self.ended.changed() => {}
+        }
+        timeout(FAREWELL, answer)
+            .await
+            .unwrap_or_else(|_| Err(Error::from(IoErrorKind::BrokenPipe).into()))
+    }
 }
 
 impl Connection {
@@ -62,7 +114,9 @@ impl Connection {
     async fn send(&self, command: &Cmd) -> RedisResult<Value> {
         // A copy of the handle each: the driver wants it mutable, and it is no more than an `Arc`.
         match self.clone() {
-            Self::Single(mut connection) => connection.req_packed_command(command).await,
+            Self::Single(connection) => {
+                connection.answer(async |manager| manager.req_packed_command(command).await).await
+            }
             #[cfg(feature = "cluster")]
             Self::Cluster(mut connection) => connection.req_packed_command(command).await,
         }?
@@ -81,7 +135,9 @@ impl Connection {
         let mut both = redis::pipe();
         both.add_command(command.clone()).add_command(wait).ignore_errors();
         let (value, acknowledged): (RedisResult<Value>, RedisResult<u32>) = match self.clone() {
-            Self::Single(mut connection) => both.query_async(&mut connection).await?,
+            Self::Single(connection) => {
+                connection.answer(async |manager| both.query_async(manager).await).await?
+            }
             #[cfg(feature = "cluster")]
             Self::Cluster(mut connection) => both.query_async(&mut connection).await?,
         };
@@ -96,7 +152,7 @@ impl Connection {
         let quit = redis::cmd("QUIT");
         // Whatever this is answered: the connection is worth nothing any more.
         let _ = match self.clone() {
-            Self::Single(mut connection) => connection.req_packed_command(&quit).await,
+            Self::Single(mut connection) => connection.manager.req_packed_command(&quit).await,
             #[cfg(feature = "cluster")]
             Self::Cluster(mut connection) => {
                 use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};
@@ -113,7 +169,9 @@ impl Connection {
             let mut info = redis::cmd("INFO");
             info.arg("memory");
             match connection {
-                Self::Single(mut connection) => Ok(vec![info.query_async(&mut connection).await?]),
+                Self::Single(mut connection) => {
+                    Ok(vec![info.query_async(&mut connection.manager).await?])
+                }
                 #[cfg(feature = "cluster")]
                 Self::Cluster(mut connection) => {
                     use redis::cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo};

@@ -10,7 +10,9 @@ use crate::key_part::{KeyEncoder, KeyPart};
 ///
 /// The value is digested in the form that serde gives it in JSON, with the members of every object in
 /// the order of their names: neither the order of fields nor that of a `HashMap` counts, a renamed
-/// field does, a field with `#[serde(skip)]` does not exist.
+/// field does, a field with `#[serde(skip)]` does not exist. The order of a list counts, and a
+/// `HashSet` is one whose order is another each time, so that **it has no stable key**: use a
+/// `BTreeSet`. JSON has no `NaN` and no infinity; all of them are `null`.
 ///
 /// # The danger
 ///

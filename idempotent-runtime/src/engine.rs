@@ -268,6 +268,11 @@ impl Engine {
             }
             Err(refusal) => return refusal.into(),
         };
+        if running.is_lost() {
+            // The claim ended long before this caller was polled again.
+            drop(running);
+            return Box::pin(self.answer_inline(call, work)).await;
+        }
         running.begin(&call);
         let (executed, own) = match execute(work).await {
             Ok(verdict) => {

@@ -105,7 +105,7 @@ impl Execution {
     /// Saves a result. One whose answer is lost is saved again: equal bytes are no conflict. The step
     /// had its effect, so one call that hangs is not the last.
     async fn save_step(&self, name: &str, bytes: &Bytes) -> Result<(), StepRefusal> {
-        let until = far(Instant::now(), self.engine.settings.store_timeout + CONFIRM);
+        let until = far(Instant::now(), self.engine.settings.store_timeout.saturating_add(CONFIRM));
         let mut backoff = Backoff::new();
         loop {
             let saving = self.engine.store().save_step(self.lease(), name, bytes.clone());

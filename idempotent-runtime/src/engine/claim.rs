@@ -43,7 +43,11 @@ impl Engine {
         deadline: Instant,
     ) -> Result<Box<Running>, Landing> {
         match self.win(call, &leading, deadline).await {
-            Ok((held, permit)) => Ok(Box::new(Running { permit, leading, held })),
+            Ok((held, permit)) => {
+                // Not when the handler begins: a caller in whose task it runs may be long in polling.
+                leading.running(held.as_ref().map(Held::watch));
+                Ok(Box::new(Running { permit, leading, held }))
+            }
             Err(landing) => {
                 leading.land(landing.clone());
                 Err(landing)

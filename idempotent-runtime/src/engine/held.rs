@@ -33,7 +33,6 @@ impl Running {
     /// The handler begins.
     pub(super) fn begin(&mut self, call: &Call) {
         let held = self.held.as_mut();
-        self.leading.running(held.as_deref().map(Held::watch));
         if let Some(attempt) = &call.attempt {
             attempt.grant(match &held {
                 Some(held) => {
@@ -45,6 +44,11 @@ impl Running {
         if let Some(held) = held {
             held.handler = Handler::Begun;
         }
+    }
+
+    /// Whether another may hold the lease by now.
+    pub(super) fn is_lost(&self) -> bool {
+        self.held.as_ref().is_some_and(Held::is_lost)
     }
 
     /// The handler has ended. The lease that it ran under is to be settled.
@@ -114,7 +118,7 @@ impl Held {
         &self.lease
     }
 
-    fn watch(&self) -> &Arc<LeaseWatch> {
+    pub(super) fn watch(&self) -> &Arc<LeaseWatch> {
         self.beating.watch()
     }
 

@@ -91,6 +91,16 @@ impl<S: Store> Cached<S> {
     }
 }
 
+/// Dropped when a key may have been forgotten.
+struct Forgotten<'a, S>(&'a Cached<S>, &'a StorageKey);
+
+impl<S> Drop for Forgotten<'_, S> {
+    fn drop(&mut self) {
+        self.0.forgotten.fetch_add(1, Ordering::SeqCst);
+        self.0.records.invalidate(self.1);
+    }
+}
+
 /// When the store was asked.
 struct Asked {
     at: Instant,
@@ -187,11 +197,9 @@ impl<S: Store> Store for Cached<S> {
     }
 
     async fn forget(&self, key: &StorageKey, force: bool) -> Result<bool, StoreError> {
-        let forgotten = self.store.forget(key, force).await;
-        // Also where the answer was lost: the store is asked again.
-        self.forgotten.fetch_add(1, Ordering::SeqCst);
-        self.records.invalidate(key);
-        forgotten
+        // Also where the answer is lost, or not waited for: the store is asked again.
+        let _forgotten = Forgotten(self, key);
+        self.store.forget(key, force).await
     }
 
     async fn purge_expired(&self, limit: usize) -> Result<usize, StoreError> {

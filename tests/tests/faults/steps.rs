@@ -1,8 +1,11 @@
 //! Recovery points: what one attempt saved, the next one is given.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use axum::response::{IntoResponse as _, Response};
@@ -11,7 +14,7 @@ use idempotent_runtime::{Attempt, StepError, StepRefusal};
 use idempotent_tests::{Fault, Gate, Step};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::support::{Handler, LEASE, Process, Run, failed, faulty, other};
+use crate::support::{Handler, LEASE, Process, Run, failed, faulty, other, settings};
 
 /// How often the step `charge` had its effect.
 #[derive(Clone, Default)]
@@ -62,6 +65,15 @@ async fn a_step_is_not_run_again_after_a_panic() {
     let handler = charging(&charges, |run| (run.nth == 1).then(|| panic!("on purpose")));
     let process = Process::new(&faulty(), &handler);
     process.begin_pay("k").await.panic().await;
+    assert_eq!(process.pay("k").await.text(), "charge 1");
+    assert_eq!(charges.count(), 1);
+}
+
+#[tokio::test]
+async fn a_step_is_saved_where_calls_of_the_store_may_take_for_ever() {
+    let charges = Charges::default();
+    let handler = charging(&charges, |_| None);
+    let process = Process::with(settings(&faulty()).store_timeout(Duration::MAX), &handler);
     assert_eq!(process.pay("k").await.text(), "charge 1");
     assert_eq!(charges.count(), 1);
 }

@@ -1,17 +1,19 @@
-//! Futures that are dropped: a function lives in its caller's task.
+//! Futures that are dropped or not polled: a function lives in its caller's task.
 
 use std::{
-    future::{Future as _, poll_fn},
-    pin::pin,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
     task::Poll,
     time::Duration,
 };
 
-use idempotent_runtime::{KeyState, MemoryStore, OnAbandoned};
-use idempotent_tests::{Fault, Gate, Step};
+use idempotent_runtime::{Error, KeyState, MemoryStore, OnAbandoned};
+use idempotent_tests::{Fault, Faulty, Gate, Step};
 use tokio::time::{Instant, advance};
 
-use crate::support::{Consumer, LEASE, Work, all_wait, event, faulty, settings, shipment};
+use crate::support::{
+    Consumer, LEASE, WAIT, Work, all_wait, event, faulty, other, settings, shipment,
+};
 
 #[tokio::test(start_paused = true)]
 async fn a_call_dropped_during_its_claim_leaves_the_key_free() {
@@ -116,4 +118,50 @@ async fn drain_waits_for_functions_and_refuses_new_ones() {
     assert_eq!(running.outcome().await.unwrap(), shipment(1, 1));
     assert_eq!(draining.await.unwrap(), 0);
     assert_eq!(consumer.call("e").await.unwrap(), shipment(1, 1), "replays are served");
+}
+
+/// A call whose claim is answered while nobody polls it, and the gate that holds that answer.
+fn parked(store: &Faulty) -> Gate {
+    let gate = Gate::new();
+    store.next(Step::Acquire, Fault::HoldAnswer(gate.clone()));
+    gate
+}
+
+async fn polled_once<F: Future>(call: &mut Pin<Box<F>>) {
+    assert!(poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_pending())).await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_polled_again_after_its_lease_was_lost_does_not_run_under_it() {
+    let (store, work) = (faulty(), Work::ships());
+    let lost = other(&store);
+    let gate = parked(&lost);
+    lost.always(Step::Renew, Fault::Unreachable);
+    let consumer = Consumer::new(lost, &work);
+    let mut call = Box::pin(consumer.call("e"));
+    polled_once(&mut call).await;
+    gate.reached().await;
+    gate.open();
+    tokio::time::sleep(2 * LEASE).await;
+    let elsewhere = Consumer::new(store, &work);
+    assert_eq!(elsewhere.call("e").await.unwrap(), shipment(1, 2));
+    assert_eq!(call.await.unwrap(), shipment(1, 2));
+    assert_eq!(work.runs(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_duplicate_of_a_call_that_nobody_polls_waits_as_long_as_it_may() {
+    let (store, work) = (faulty(), Work::ships());
+    let gate = parked(&store);
+    let consumer = Consumer::new(store, &work);
+    let mut call = Box::pin(consumer.call("e"));
+    polled_once(&mut call).await;
+    gate.reached().await;
+    gate.open();
+    let begun = Instant::now();
+    let error = consumer.call("e").await.unwrap_err().guard();
+    assert!(matches!(error, Error::InProgress { .. }), "{error:?}");
+    assert_eq!(begun.elapsed(), WAIT);
+    assert_eq!(call.await.unwrap(), shipment(1, 1));
+    assert_eq!(work.runs(), 1);
 }

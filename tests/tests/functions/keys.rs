@@ -168,3 +168,30 @@ async fn two_methods_of_one_name_in_one_module_are_refused_unless_they_name_thei
     assert_eq!(invoices.pay(1).await.unwrap(), "invoice 1");
     assert_eq!(parcels.pay(1).await.unwrap(), "parcel 1");
 }
+
+struct Emails(Idempotency);
+struct Letters(Idempotency);
+
+macro_rules! posting {
+    ($($kind:ident: $name:literal),*) => {$(
+        impl $kind {
+            #[idempotent_fn(key = id, runtime = self.0)]
+            async fn post(&self, id: u64) -> Result<String, Error> {
+                Ok(format!("{} {id}", $name))
+            }
+        }
+    )*};
+}
+
+posting!(Emails: "email", Letters: "letter");
+
+/// They stand in one place: that of the macro's call.
+#[tokio::test]
+async fn two_methods_that_one_macro_writes_are_refused_too() {
+    let runtime = Idempotency::new(MemoryStore::new());
+    let (emails, letters) = (Emails(runtime.clone()), Letters(runtime));
+    assert_eq!(emails.post(1).await.unwrap(), "email 1");
+    for error in [letters.post(1).await.unwrap_err(), emails.post(1).await.unwrap_err()] {
+        assert!(matches!(error, Error::OperationAmbiguous { .. }), "{error:?}");
+    }
+}
