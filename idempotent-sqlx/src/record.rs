@@ -50,10 +50,14 @@ use {axum::response::IntoResponse, idempotent_runtime::Recorded};
 /// |---|---|---|
 /// | committed | once | the recorded one, to everybody |
 /// | committed, and its answer was lost, or the handler failed or panicked afterwards | once | the recorded one |
-/// | rolled back, and the handler returns success | none | `500 not_committed`; a retry runs it |
-/// | rolled back, and the handler returns a failure | none | that failure; a retry runs it |
+/// | rolled back, and the handler returns success | none | `500 not_committed`; a retry runs it¹ |
+/// | rolled back, and the handler returns a failure | none | that failure; a retry runs it¹ |
 /// | the lease was lost | none: the transaction cannot be committed | what its new owner makes of it |
-/// | killed at any instant | once or not at all, as its commit was | a retry replays, or runs it |
+/// | killed at any instant | once or not at all, as its commit was | a retry replays, or runs it¹ |
+///
+/// ¹ Under `on_abandoned = halt` it gets `409 outcome_unknown` until somebody has decided, and the
+/// transaction must not be committed after its handler has returned, by a task that it left behind:
+/// an abandoned lease can still be completed by its owner.
 ///
 /// # Rules
 ///
@@ -203,6 +207,8 @@ pub(crate) enum Unfit {
     Nested,
     #[cfg(feature = "sqlite")]
     ForeignKeysOff,
+    #[cfg(feature = "sqlite")]
+    Ended,
 }
 
 impl fmt::Display for Unfit {
@@ -213,6 +219,8 @@ impl fmt::Display for Unfit {
             Self::ForeignKeysOff => {
                 "the connection does not enforce foreign keys; open its pool with them on"
             }
+            #[cfg(feature = "sqlite")]
+            Self::Ended => "the transaction has ended before: an error in it rolled it back",
         })
     }
 }

@@ -15,8 +15,8 @@ use idempotent_runtime::{
     AcquireRequest, Acquired, KeyState, Lease, Record, StorageKey, Store, StoreError,
 };
 use sqlx::{
-    Sqlite, SqliteConnection, SqlitePool, Transaction, pool::PoolConnection, query::Query,
-    sqlite::SqliteArguments,
+    Connection as _, Sqlite, SqliteConnection, SqlitePool, Transaction, pool::PoolConnection,
+    query::Query, sqlite::SqliteArguments,
 };
 
 pub use self::{builder::SqliteStoreBuilder, error::SqliteError, transaction::begin_immediate};
@@ -119,8 +119,21 @@ impl SqliteStore {
     }
 
     /// A transaction that may write from its first statement on.
+    ///
+    /// Where the disk is full or fails, SQLite ends a transaction by itself. The driver does not learn
+    /// of that, and counts it as open: such a connection begins no other one, and is replaced.
     async fn begin(&self) -> Result<Transaction<'static, Sqlite>, Failed> {
-        Ok(self.0.writer.begin_with("BEGIN IMMEDIATE").await?)
+        loop {
+            match self.0.writer.begin_with("BEGIN IMMEDIATE").await {
+                Err(sqlx::Error::InvalidSavePointStatement) => {
+                    let connection = self.writer().await?;
+                    if connection.is_in_transaction() {
+                        drop(connection.detach());
+                    }
+                }
+                begun => return Ok(begun?),
+            }
+        }
     }
 
     /// One statement of a lease; lost when it changed nothing.

@@ -193,7 +193,7 @@ join {slots} s on s.slot = f.slot and s.fence = f.fence
 where m.id = f.id and m.state = 'pending'";
 
 const RELEASE: &str = "
-update {slots} s set leased_until = clock_timestamp(), relay = null
+update {slots} s set leased_until = clock_timestamp(), relay = null, fence = s.fence + 1
 from json_to_recordset($1::text::json) as r (slot smallint, fence bigint)
 where s.slot = r.slot and s.fence = r.fence";
 

@@ -43,7 +43,8 @@ impl<DB: OutboxDatabase> Relay<DB> {
     }
 
     /// Publishes until `shutdown` resolves; then ends what it has begun, marks it, gives its slots
-    /// back and returns. That takes `publish_timeout` and two `database_timeout`s at the most.
+    /// back and returns. That takes `publish_timeout` at the most, and where the database gives no answer
+    /// a few `database_timeout`s more.
     ///
     /// A database or broker that is away is waited for. Dropping the future instead ends all
     /// publications at once; what they had reached the broker with is published again, by whoever

@@ -180,7 +180,7 @@ where m.id = f.id and m.state = 'pending'"
 );
 
 const RELEASE: &str = concat!(
-    "update {slots} as s set relay = null, leased_until = ",
+    "update {slots} as s set relay = null, fence = s.fence + 1, leased_until = ",
     now!(),
     " from (select value ->> 'slot' as slot, value ->> 'fence' as fence from json_each(?1)) r
 where s.slot = r.slot and s.fence = r.fence"

@@ -126,7 +126,8 @@ impl<DB: OutboxDatabase> Outbox<DB> {
         Ok(batches)
     }
 
-    /// Marks what was published, counts what failed, gives slots back: all of it or nothing.
+    /// Marks what was published, counts what failed, gives slots back: all of it or nothing. Sent again
+    /// after an answer that was lost it counts nothing twice: giving a slot back ends its fence.
     pub(super) async fn settle(
         &self,
         connection: &mut DB::Connection,

@@ -29,10 +29,8 @@ impl Transactional for Postgres {
         let values = record_values(lease, record, &metadata, ttl);
         let row = write(store, connection, Function::Record, &values).await?;
         if row.try_get::<&str, _>(0)? == "nested" {
-            // A savepoint that is rolled back would take the record with it, and leave the effect. No
-            // failure within a savepoint fails what is around it, so the session ends.
-            let end = "select pg_terminate_backend(pg_backend_pid())";
-            let _ = sqlx::raw_sql(end).execute(connection).await;
+            // A savepoint that is rolled back would take the record with it, and leave the effect.
+            end_session(connection).await;
             return Err(Refused::Database(Unfit::Nested.into()));
         }
         Ok(())
@@ -54,12 +52,23 @@ impl Transactional for Postgres {
     }
 
     async fn poison(connection: &mut PgConnection) {
+        // As the driver names the first savepoint. Without one this fails, and the transaction with it.
+        let nested = sqlx::raw_sql("rollback to savepoint _sqlx_savepoint_1");
+        if nested.execute(&mut *connection).await.is_ok() {
+            return end_session(connection).await;
+        }
         // Of any statement that fails. It needs no table, and is one message without preparation. On a
         // connection that is gone, or in a transaction that has failed before, it has nothing to do.
         let fail = "do $$ begin raise exception 'idempotent: the record was refused, nothing of this \
             transaction is committed'; end $$";
         let _ = sqlx::raw_sql(fail).execute(connection).await;
     }
+}
+
+/// No failure within a savepoint fails what is around it.
+async fn end_session(connection: &mut PgConnection) {
+    let end = "select pg_terminate_backend(pg_backend_pid())";
+    let _ = sqlx::raw_sql(end).execute(connection).await;
 }
 
 async fn write(

@@ -43,6 +43,9 @@ impl Transactional for Sqlite {
         record: &Record,
         ttl: Duration,
     ) -> Result<(), Refused> {
+        if has_ended(connection).await {
+            return Err(Refused::Database(Unfit::Ended.into()));
+        }
         if is_nested(connection).await {
             return Err(Refused::Database(Unfit::Nested.into()));
         }
@@ -64,6 +67,9 @@ impl Transactional for Sqlite {
         name: &str,
         value: &[u8],
     ) -> Result<(), Refused> {
+        if has_ended(connection).await {
+            return Err(Refused::Database(Unfit::Ended.into()));
+        }
         if !enforces_foreign_keys(connection).await {
             return Err(Refused::Database(Unfit::ForeignKeysOff.into()));
         }
@@ -79,6 +85,10 @@ impl Transactional for Sqlite {
     }
 
     async fn poison(connection: &mut SqliteConnection) {
+        // A savepoint that is rolled back would take the poison with it, and leave what is around it.
+        if is_nested(connection).await {
+            begin_anew(connection).await;
+        }
         // A failed statement does not fail a transaction of SQLite. A deferred foreign key that refers
         // to nothing does, at its commit.
         let enforced = enforces_foreign_keys(connection).await;
@@ -86,8 +96,21 @@ impl Transactional for Sqlite {
             return;
         }
         // Where that cannot be: what was done is undone, and what comes is not the handler's effect.
-        let _ = sqlx::raw_sql("rollback; begin").execute(connection).await;
+        begin_anew(connection).await;
     }
+}
+
+/// Undoes everything. What comes next is in a transaction again, which may have ended by itself.
+async fn begin_anew(connection: &mut SqliteConnection) {
+    for statement in ["rollback", "begin"] {
+        let _ = sqlx::raw_sql(statement).execute(&mut *connection).await;
+    }
+}
+
+/// Whether SQLite has ended the transaction by itself, as it does where the disk is full or a statement
+/// says `or rollback`: what is written then stands alone. Another one can begin only where none is.
+async fn has_ended(connection: &mut SqliteConnection) -> bool {
+    sqlx::raw_sql("begin").execute(connection).await.is_ok()
 }
 
 /// `false` also where it cannot be told.

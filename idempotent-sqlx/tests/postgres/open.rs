@@ -337,3 +337,20 @@ async fn a_record_in_a_savepoint_is_refused() {
     assert_eq!(app.payments().await, 0);
     app.store.release(&lease, LONG).await.unwrap();
 }
+
+#[tokio::test]
+async fn what_is_around_a_savepoint_cannot_be_committed_after_a_refusal_in_it() {
+    use idempotent_sqlx::sqlx::Acquire as _;
+
+    let Some(app) = App::new().await else { return };
+    let lease = granted(&app.store, &key(), LONG).await;
+    app.store.release(&lease, LONG).await.unwrap();
+    let mut tx = app.paying(LEVELS[0]).await;
+    let mut nested = tx.begin().await.unwrap();
+    let refused = app.record(&mut nested, &lease).await.unwrap_err();
+    assert!(refused.contains("LeaseLost"), "{refused}");
+    Postgres::poison(&mut nested).await;
+    let _ = nested.rollback().await;
+    let _ = tx.commit().await;
+    assert_eq!(app.payments().await, 0);
+}

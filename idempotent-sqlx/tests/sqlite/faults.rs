@@ -7,8 +7,12 @@ use std::{
     time::Duration,
 };
 
-use idempotent_runtime::{KeyState, Store as _, StoreError};
-use idempotent_sqlx::{SqliteStore, sqlite::begin_immediate};
+use idempotent_runtime::{Acquired, KeyState, Store as _, StoreError};
+use idempotent_sqlx::{
+    SqliteStore,
+    sqlite::begin_immediate,
+    sqlx::{query_scalar, sqlite::SqliteConnectOptions},
+};
 use tokio::task::JoinSet;
 
 use crate::kit::{File, LONG, acquire, granted, key, record};
@@ -190,4 +194,34 @@ async fn a_file_that_is_no_database_is_refused() {
     let url = file.url();
     fs::write(url.strip_prefix("sqlite:").unwrap(), "not a database".repeat(100)).unwrap();
     assert!(matches!(SqliteStore::connect(&url).await, Err(StoreError::Corrupt(_))));
+}
+
+/// SQLite ends the transaction by itself, and the driver goes on counting it as open.
+#[tokio::test]
+async fn a_full_disk_refuses_new_keys_and_is_forgotten_when_there_is_room() {
+    let file = File::new().await;
+    let pages: i64 = query_scalar("pragma page_count").fetch_one(&file.pool(1)).await.unwrap();
+    let options: SqliteConnectOptions = file.url().parse().unwrap();
+    let options = options.pragma("max_page_count", (pages + 8).to_string());
+    let store = SqliteStore::builder().open(options).await.unwrap();
+    let mut leases = Vec::new();
+    let full = loop {
+        let at = u64::try_from(leases.len()).unwrap();
+        match acquire(&store, &key(at), LONG).await {
+            Ok(Acquired::Granted(lease)) => leases.push(lease),
+            other => break other,
+        }
+    };
+    assert!(matches!(full, Err(StoreError::Full)), "{full:?}");
+    // Each time as the first.
+    let refused = key(u64::try_from(leases.len()).unwrap());
+    for _ in 0..3 {
+        let again = acquire(&store, &refused, LONG).await;
+        assert!(matches!(again, Err(StoreError::Full)), "{again:?}");
+    }
+    let enough = leases.len() / 2;
+    for lease in &leases[..enough] {
+        assert!(store.forget(&lease.key, true).await.unwrap());
+    }
+    granted(&store, &refused, LONG).await;
 }

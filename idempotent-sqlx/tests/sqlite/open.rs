@@ -213,9 +213,48 @@ async fn a_record_in_a_savepoint_is_refused() {
     let refused = app.record(&mut nested, &lease).await.unwrap_err();
     assert!(refused.contains("Nested"), "{refused}");
     Sqlite::poison(&mut nested).await;
-    nested.commit().await.unwrap();
+    let _ = nested.commit().await;
     tx.commit().await.unwrap_err();
     assert_eq!(app.payments().await, 0);
+}
+
+#[tokio::test]
+async fn what_is_around_a_savepoint_cannot_be_committed_after_a_refusal_in_it() {
+    let app = App::new().await;
+    let lease = granted(&app.store, &key(1), LONG).await;
+    let mut tx = app.paying().await;
+    let mut nested = tx.begin().await.unwrap();
+    app.record(&mut nested, &lease).await.unwrap_err();
+    Sqlite::poison(&mut nested).await;
+    let _ = nested.rollback().await;
+    tx.commit().await.unwrap_err();
+    assert_eq!(app.payments().await, 0);
+}
+
+/// What is written after it would stand alone.
+#[tokio::test]
+async fn a_transaction_that_sqlite_has_ended_by_itself_takes_no_record_and_no_step() {
+    let app = App::new().await;
+    raw_sql("create unique index once on payments (id)").execute(&app.ledger).await.unwrap();
+    let lease = granted(&app.store, &key(1), LONG).await;
+    for records in [true, false] {
+        let mut tx = app.paying().await;
+        let again = "insert or rollback into payments values ('paid')";
+        query(again).execute(&mut *tx).await.unwrap_err();
+        let refused = if records {
+            app.record(&mut tx, &lease).await.unwrap_err()
+        } else {
+            let step = Sqlite::write_step(&app.store, &mut tx, &lease, "charge", b"7").await;
+            format!("{:?}", step.unwrap_err())
+        };
+        assert!(refused.contains("Ended"), "{refused}");
+        Sqlite::poison(&mut tx).await;
+        query("insert into payments values ('later')").execute(&mut *tx).await.unwrap();
+        tx.commit().await.unwrap_err();
+        assert_eq!(app.payments().await, 0);
+    }
+    let state = app.store.inspect(&key(1)).await.unwrap();
+    assert!(matches!(state, KeyState::Leased { .. }), "{state:?}");
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use super::{
     Relay,
     publish::{Done, Press, pause},
     report,
+    settings::LONGEST,
 };
 use crate::outbox::{
     OutboxDatabase, OutboxError,
@@ -102,7 +103,11 @@ impl<'a, DB: OutboxDatabase> Run<'a, DB> {
             if settled && !stopping && Instant::now() >= self.not_before && self.claim().await {
                 continue;
             }
-            let poll = Instant::now() + pause(1, self.relay.settings.poll_interval, Duration::MAX);
+            let now = Instant::now();
+            let wake = match self.not_before > now {
+                true => self.not_before,
+                false => now + pause(1, self.relay.settings.poll_interval, LONGEST),
+            };
             tokio::select! {
                 Some(done) = self.slots.join_next() => {
                     self.absorb(done.ok());
@@ -115,7 +120,7 @@ impl<'a, DB: OutboxDatabase> Run<'a, DB> {
                     self.press.stopping.store(true, Ordering::Relaxed);
                 }
                 () = self.relay.outbox.wake.notified() => {}
-                () = sleep_until(poll.max(self.not_before)) => {}
+                () = sleep_until(wake) => {}
             }
         }
     }
@@ -246,16 +251,22 @@ async fn connect<DB: OutboxDatabase>(relay: &Relay<DB>) -> Result<PoolConnection
     Ok(connection.map_err(|_| OutboxError::TimedOut(limit))??)
 }
 
-/// What came of a question. A connection whose answer did not come in time is closed, not waited for.
+/// What came of a question. A connection whose answer did not come in time is closed, not waited for;
+/// so is one that failed, which may count a transaction that its database has ended by itself.
 fn answer<DB: OutboxDatabase, T>(
     relay: &Relay<DB>,
-    connection: PoolConnection<DB>,
+    mut connection: PoolConnection<DB>,
     answer: Result<Result<T, OutboxError>, Elapsed>,
 ) -> Result<T, OutboxError> {
-    answer.unwrap_or_else(|_| {
+    let limit = relay.settings.database_timeout;
+    let answer = answer.unwrap_or(Err(OutboxError::TimedOut(limit)));
+    if answer.as_ref().is_err_and(|error| !error.is_conflict()) {
         drop(connection.detach());
-        Err(OutboxError::TimedOut(relay.settings.database_timeout))
-    })
+    } else {
+        // A pool asks a connection whether it lives before it takes it back, and waits without end.
+        tokio::spawn(timeout(limit, connection.return_to_pool()));
+    }
+    answer
 }
 
 /// Purges, and reports the lag. Never ends.

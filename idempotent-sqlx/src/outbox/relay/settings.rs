@@ -58,6 +58,26 @@ pub(super) struct Settings {
     pub(super) report_interval: Duration,
 }
 
+/// What stands for "never": longer durations could not be added to an instant.
+pub(super) const LONGEST: Duration = Duration::from_hours(24 * 36_500);
+
+impl Settings {
+    fn bound(&mut self) {
+        for duration in [
+            &mut self.lease,
+            &mut self.publish_timeout,
+            &mut self.database_timeout,
+            &mut self.poll_interval,
+            &mut self.first_pause,
+            &mut self.longest_pause,
+            &mut self.retention,
+            &mut self.report_interval,
+        ] {
+            *duration = LONGEST.min(*duration);
+        }
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
@@ -172,7 +192,8 @@ impl<DB: OutboxDatabase> RelayBuilder<DB> {
     ///
     /// [`OutboxError::InvalidSettings`] for a duration of zero, and for a lease that is shorter than
     /// two publications may take.
-    pub fn build(self) -> Result<Relay<DB>, OutboxError> {
+    pub fn build(mut self) -> Result<Relay<DB>, OutboxError> {
+        self.settings.bound();
         let settings = &self.settings;
         let durations = [
             settings.publish_timeout,
