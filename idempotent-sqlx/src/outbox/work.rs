@@ -226,3 +226,38 @@ pub(super) fn read_letter<DB: OutboxDatabase>(row: &DB::Row) -> Result<DeadLette
         dead_for: duration(DB::int(row, 9)?),
     })
 }
+
+#[cfg(all(test, feature = "sqlite"))]
+mod tests {
+    use sqlx::{query_scalar, sqlite::SqlitePoolOptions};
+
+    use super::*;
+    use crate::outbox::Message;
+
+    /// As after an answer that was lost.
+    #[tokio::test]
+    async fn a_settlement_that_is_sent_again_counts_nothing_twice() {
+        let pool = SqlitePoolOptions::new().max_connections(1);
+        let pool = pool.connect("sqlite::memory:").await.unwrap();
+        let outbox = Outbox::sqlite(pool.clone());
+        outbox.migrate().await.unwrap();
+        let mut transaction = pool.begin().await.unwrap();
+        outbox.enqueue(&mut transaction, Message::new("a", "orders", "{}")).await.unwrap();
+        transaction.commit().await.unwrap();
+        let mut connection = pool.acquire().await.unwrap();
+        let minute = Duration::from_mins(1);
+        let batches = outbox.claim(&mut connection, "relay", minute, 1, 1).await.unwrap();
+        let lease = batches[0].lease;
+        let next = Next::Retry(Duration::ZERO);
+        let failed = vec![Failure { lease, id: "a".to_owned(), next, error: "no".to_owned() }];
+        let done = Settlement { published: Vec::new(), failed, released: vec![lease] };
+        for _ in 0..3 {
+            outbox.settle(&mut connection, &done).await.unwrap();
+        }
+        let attempts: i64 = query_scalar("select attempts from idempotent_outbox")
+            .fetch_one(&mut *connection)
+            .await
+            .unwrap();
+        assert_eq!(attempts, 1);
+    }
+}
