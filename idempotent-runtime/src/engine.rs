@@ -1,6 +1,7 @@
 //! The protocol. `ARCHITECTURE.md` has it as a table; read the rows against this file and its parts:
 //! [`claim`] asks the store, [`execute`] runs the handler, [`settle`] makes its outcome true.
 
+mod answer;
 mod claim;
 mod entry;
 mod execute;
@@ -10,7 +11,6 @@ mod settle;
 mod truth;
 
 use std::{
-    any::Any,
     future::{Future, poll_fn},
     panic::resume_unwind,
     pin::Pin,
@@ -26,18 +26,20 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-pub(crate) use self::entry::{CONFIRM, pause};
-use self::execute::execute;
+use self::{answer::Ended, execute::execute};
+pub(crate) use self::{
+    answer::{Answer, Verdict},
+    entry::{Backoff, CONFIRM, pause},
+};
 use crate::{
     attempt::AttemptSlot,
     fingerprint::Fingerprint,
-    flight::{Flight, Flights, Joined, Landing, Leading},
+    flight::{Flight, Flights, Joined, Leading},
     heartbeat::{Heartbeat, far},
     key::StorageKey,
     observe::Observer,
     operation::Operation,
-    record::Record,
-    refusal::{Refusal, Refused},
+    refusal::Refusal,
     settings::{Policy, Settings},
     store::{ErasedStore, Store, StoreCall, StoreError},
 };
@@ -71,33 +73,6 @@ pub(crate) struct Call {
 #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
 pub(crate) type Work<A> = Pin<Box<dyn Future<Output = Verdict<A>> + Send>>;
 
-/// What the handler's answer is worth.
-pub(crate) enum Verdict<A> {
-    /// Record it, then answer. A tombstone is recorded before its answer passes.
-    Final { record: Record, answer: A },
-    /// Release, then answer. Those who waited are told `shared`.
-    Transient { shared: Landing, answer: A, no_effect: bool },
-}
-
-/// What a request is answered with.
-pub(crate) enum Answer<A> {
-    /// The answer of its own execution.
-    Own(A),
-    /// A record, never a tombstone.
-    Replay(Record),
-    /// The answer of another request's execution, which is not recorded.
-    Shared(Record),
-    /// What this execution committed, where its handler returned something else.
-    Committed(Record),
-    Refused(Refused),
-}
-
-/// How a flight ended for the request that leads it.
-enum Ended<A> {
-    Answer(Answer<A>),
-    Panicked(Box<dyn Any + Send>),
-}
-
 impl Call {
     /// Whether the handler has begun to record in its own transaction.
     fn is_recorded(&self) -> bool {
@@ -106,67 +81,6 @@ impl Call {
 
     fn observe(&self, observer: &Observer, outcome: &'static str) {
         observer.answered(&self.operation, &self.key, self.has_scope, outcome);
-    }
-}
-
-impl<A> Verdict<A> {
-    /// The verdict without its answer, and the answer.
-    fn split(self) -> (Verdict<()>, A) {
-        match self {
-            Self::Final { record, answer } => (Verdict::Final { record, answer: () }, answer),
-            Self::Transient { shared, answer, no_effect } => {
-                (Verdict::Transient { shared, answer: (), no_effect }, answer)
-            }
-        }
-    }
-}
-
-impl Answer<()> {
-    /// The answer with what its own execution answered, which there is unless it panicked.
-    fn with<A>(self, own: Option<A>) -> Answer<A> {
-        match self {
-            Self::Own(()) => own.map_or_else(|| Refusal::HandlerPanicked.into(), Answer::Own),
-            Self::Replay(record) => Answer::Replay(record),
-            Self::Shared(record) => Answer::Shared(record),
-            Self::Committed(record) => Answer::Committed(record),
-            Self::Refused(refused) => Answer::Refused(refused),
-        }
-    }
-}
-
-impl<A> From<Refusal> for Answer<A> {
-    fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal.into())
-    }
-}
-
-impl<A> Answer<A> {
-    /// What logs and metrics call it.
-    pub(crate) fn outcome(&self) -> &'static str {
-        match self {
-            Self::Own(_) | Self::Committed(_) => "executed",
-            Self::Replay(_) => "replayed",
-            Self::Shared(_) => "shared",
-            Self::Refused(refused) => refused.refusal.code(),
-        }
-    }
-
-    fn replay(record: Record) -> Self {
-        match record.is_tombstone() {
-            true => Refusal::NotReplayable.into(),
-            false => Self::Replay(record),
-        }
-    }
-
-    /// The answer to a request that waited; `None` when it has to ask the store itself.
-    fn landed(landing: Landing) -> Option<Self> {
-        Some(match landing {
-            Landing::Record(record) => Self::replay(record),
-            Landing::Transient(Some(record)) => Self::Shared(record),
-            Landing::Transient(None) => Refusal::InProgress.into(),
-            Landing::Refused(refused) => Self::Refused(refused),
-            Landing::Vanished => return None,
-        })
     }
 }
 
@@ -389,28 +303,6 @@ impl Engine {
     }
 }
 
-impl<A> Ended<A> {
-    fn landed(landing: Landing) -> Self {
-        // A claim ends without an answer only when its own request is gone or out of patience.
-        Self::Answer(Answer::landed(landing).unwrap_or_else(|| Refusal::InProgress.into()))
-    }
-
-    fn outcome(&self) -> &'static str {
-        match self {
-            Self::Answer(answer) => answer.outcome(),
-            Self::Panicked(_) => "panicked",
-        }
-    }
-
-    /// The panic of a handler goes on to its caller, as without us.
-    fn answer(self) -> Answer<A> {
-        match self {
-            Self::Answer(answer) => answer,
-            Self::Panicked(panic) => resume_unwind(panic),
-        }
-    }
-}
-
 /// The output of a future that does not have to wait.
 async fn at_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
     poll_fn(|cx| match Pin::new(&mut *future).poll(cx) {
@@ -437,21 +329,5 @@ struct Requester(Arc<Flight>);
 impl Drop for Requester {
     fn drop(&mut self) {
         self.0.desert();
-    }
-}
-
-/// Pauses between two looks at a key that another process holds: from 5 ms, doubling, to 40 ms, each
-/// shortened by up to a half at random, so that many processes do not ask in step.
-pub(crate) struct Backoff(Duration);
-
-impl Backoff {
-    pub(crate) const fn new() -> Self {
-        Self(Duration::from_millis(5))
-    }
-
-    fn next(&mut self) -> Duration {
-        let pause = self.0.mul_f64(rand::random_range(0.5..=1.0));
-        self.0 = (self.0 * 2).min(Duration::from_millis(40));
-        pause
     }
 }

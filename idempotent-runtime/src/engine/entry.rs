@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{Backoff, Call, Engine, Verdict, execute::Executed};
+use super::{Call, Engine, Verdict, execute::Executed};
 use crate::{
     lease::Lease,
     record::Record,
@@ -81,4 +81,20 @@ pub(crate) async fn pause(backoff: &mut Backoff, until: Instant) -> bool {
     }
     sleep(backoff.next().min(until - now)).await;
     true
+}
+
+/// Pauses between two looks at a key that another process holds: from 5 ms, doubling, to 40 ms, each
+/// shortened by up to a half at random, so that many processes do not ask in step.
+pub(crate) struct Backoff(Duration);
+
+impl Backoff {
+    pub(crate) const fn new() -> Self {
+        Self(Duration::from_millis(5))
+    }
+
+    pub(super) fn next(&mut self) -> Duration {
+        let pause = self.0.mul_f64(rand::random_range(0.5..=1.0));
+        self.0 = (self.0 * 2).min(Duration::from_millis(40));
+        pause
+    }
 }
