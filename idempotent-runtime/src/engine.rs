@@ -11,9 +11,10 @@ mod settle;
 mod truth;
 
 use std::{
+    any::Any,
     future::{Future, poll_fn},
     panic::resume_unwind,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{Arc, atomic::AtomicUsize},
     task::Poll,
     time::Duration,
@@ -26,7 +27,11 @@ use tokio::{
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use self::{answer::Ended, execute::execute};
+use self::{
+    answer::Ended,
+    execute::{Executed, execute},
+    held::Running,
+};
 pub(crate) use self::{
     answer::{Answer, Verdict},
     entry::{Backoff, CONFIRM, pause},
@@ -41,13 +46,15 @@ use crate::{
     operation::Operation,
     refusal::Refusal,
     settings::{Policy, Settings},
-    store::{ErasedStore, Store, StoreCall, StoreError},
+    store::{ErasedStore, MemoryStore, Store, StoreCall, StoreError},
 };
 
 /// Asks the store, lets one of many duplicates run, and answers all of them.
 pub(crate) struct Engine {
     pub(crate) settings: Settings,
     store: Arc<dyn ErasedStore>,
+    /// The store, where it is one that answers at once: asking it needs no future.
+    memory: Option<MemoryStore>,
     flights: Arc<Flights>,
     heartbeat: Heartbeat,
     tasks: TaskTracker,
@@ -68,10 +75,8 @@ pub(crate) struct Call {
     pub(crate) has_scope: bool,
 }
 
-/// A handler that has not begun, and what its answer is worth. Boxed once, so that the parts of the
-/// protocol hand on a pointer and their own futures stay small.
-#[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
-pub(crate) type Work<A> = Pin<Box<dyn Future<Output = Verdict<A>> + Send>>;
+/// A part of the protocol that a caller who is gone must not cancel.
+type Part<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 impl Call {
     /// Whether the handler has begun to record in its own transaction.
@@ -86,8 +91,10 @@ impl Call {
 
 impl Engine {
     pub(crate) fn new(store: impl Store, settings: Settings) -> Self {
+        let memory = (&store as &dyn Any).downcast_ref::<MemoryStore>().cloned();
         let store: Arc<dyn ErasedStore> = Arc::new(store);
         Self {
+            memory,
             flights: Flights::new(settings.max_waiters, settings.max_waiters_per_key),
             heartbeat: Heartbeat::new(Arc::clone(&store), settings.store_timeout),
             tasks: TaskTracker::new(),
@@ -115,34 +122,84 @@ impl Engine {
         })
     }
 
-    /// Answers one request; `work`, if it runs, gets a task of its own as soon as it has to wait.
+    /// Answers one request; what `begin` makes, if it runs, gets a task of its own as soon as it has
+    /// to wait.
+    ///
+    /// Not an async function, and given what makes the work instead of the work: all of it comes to
+    /// be in one box, and what the caller awaits stays small.
     #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
-    pub(crate) async fn answer<A>(self: &Arc<Self>, call: Box<Call>, work: Work<A>) -> Answer<A>
+    pub(crate) fn answer<A, B, W>(
+        self: &Arc<Self>,
+        call: Call,
+        begin: B,
+    ) -> impl Future<Output = Answer<A>> + Send + use<'_, A, B, W>
     where
         A: Send + 'static,
+        B: FnOnce() -> W + Send + 'static,
+        W: Future<Output = Verdict<A>> + Send + 'static,
     {
-        let (leading, deadline) = match self.wait_or_lead(&call).await {
-            Ok(lead) => lead,
-            Err(answer) => {
-                call.observe(&self.observer, answer.outcome());
-                return answer;
-            }
+        let led = match self.join(&call) {
+            Joined::Leader(leading) => Ok(self.lead(call, leading, None, begin)),
+            joined => Err(Box::pin(async move {
+                let (leading, deadline) = self.wait_or_lead(&call, joined).await?;
+                Ok(self.lead(call, leading, Some(deadline), begin))
+            })),
         };
-        let _requester = Requester(Arc::clone(leading.flight()));
+        async move {
+            let led = match led {
+                Ok(led) => Ok(led),
+                Err(waits) => waits.await,
+            };
+            match led {
+                Ok((_requester, part)) => {
+                    self.run(part).await.map_or_else(Answer::from, Ended::answer)
+                }
+                Err(answer) => answer,
+            }
+        }
+    }
+
+    /// All of an operation that this request leads: claim, execute, settle. `deadline` is how long to
+    /// be patient, where the request has waited already.
+    #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
+    fn lead<A, B, W>(
+        self: &Arc<Self>,
+        call: Call,
+        leading: Leading,
+        deadline: Option<Instant>,
+        begin: B,
+    ) -> (Requester, Part<Ended<A>>)
+    where
+        A: Send + 'static,
+        B: FnOnce() -> W + Send + 'static,
+        W: Future<Output = Verdict<A>> + Send + 'static,
+    {
+        let requester = Requester(Arc::clone(leading.flight()));
         let engine = Arc::clone(self);
         let part = Box::pin(async move {
-            let ended = match engine.claim(&call, leading, deadline).await {
+            let claimed = match engine.claim_at_once(&call, leading) {
+                Ok(running) => Ok(running),
+                // What may have to wait is boxed, so that this part stays small.
+                Err(leading) => Box::pin(engine.claim(&call, leading, deadline)).await,
+            };
+            let ended = match claimed {
                 Err(landing) => Ended::landed(landing),
                 Ok(mut running) => {
                     running.begin(&call);
-                    let executed = execute(work).await;
-                    engine.settle(&call, running, executed).await
+                    // In a block: what the handler held is dropped before its outcome is settled.
+                    let executed = { execute(pin!(begin())).await };
+                    match engine.settle_at_once(&call, running, executed) {
+                        Ok(ended) => ended,
+                        Err((running, executed)) => {
+                            Box::pin(engine.settle(&call, running, executed)).await
+                        }
+                    }
                 }
             };
             call.observe(&engine.observer, ended.outcome());
             ended
         });
-        self.run(part).await.map_or_else(Answer::from, Ended::answer)
+        (requester, part)
     }
 
     /// Like [`answer`](Self::answer), with `work` in the caller's own task: only its claim and its
@@ -152,41 +209,37 @@ impl Engine {
     /// What `work` answers stays with the caller, so it may borrow and need not be `Send`.
     pub(crate) async fn answer_inline<A, W>(
         self: &Arc<Self>,
-        call: Box<Call>,
+        call: Call,
         work: Pin<&mut W>,
     ) -> Answer<A>
     where
         W: Future<Output = Verdict<A>>,
     {
-        let (leading, deadline) = match self.wait_or_lead(&call).await {
-            Ok(lead) => lead,
-            Err(answer) => {
-                call.observe(&self.observer, answer.outcome());
-                return answer;
-            }
-        };
-        let _requester = Requester(Arc::clone(leading.flight()));
+        // What may have to wait is boxed, so that the future of a call that does not stays small.
         let _running = self.tasks.token();
-        let (engine, token) = (Arc::clone(self), self.tasks.token());
-        // The token goes after what was claimed: `drain` waits for what a caller that left gives back.
-        let claim = Box::pin(async move {
-            let claimed = engine.claim(&call, leading, deadline).await;
-            (call, claimed, token)
-        });
-        let (call, mut running) = match self.outlive(claim).await {
-            Ok((call, Ok(running), _token)) => (call, running),
-            Ok((call, Err(landing), _token)) => {
-                let ended = Ended::landed(landing);
-                call.observe(&self.observer, ended.outcome());
-                return ended.answer();
+        let mut joined = self.join(&call);
+        let (mut running, _requester) = loop {
+            let (leading, deadline) = match joined {
+                Joined::Leader(leading) => (leading, None),
+                joined => match Box::pin(self.wait_or_lead(&call, joined)).await {
+                    Ok((leading, deadline)) => (leading, Some(deadline)),
+                    Err(answer) => return answer,
+                },
+            };
+            let requester = Requester(Arc::clone(leading.flight()));
+            match self.claim_at_once(&call, leading) {
+                Ok(running) => break (running, requester),
+                Err(leading) => {
+                    match Box::pin(self.claim_beside(call.clone(), leading, deadline)).await {
+                        // The claim ended long before this caller was polled again.
+                        Ok(running) if running.is_lost() => drop(running),
+                        Ok(running) => break (running, requester),
+                        Err(answer) => return answer.with(None),
+                    }
+                }
             }
-            Err(refusal) => return refusal.into(),
+            joined = self.join(&call);
         };
-        if running.is_lost() {
-            // The claim ended long before this caller was polled again.
-            drop(running);
-            return Box::pin(self.answer_inline(call, work)).await;
-        }
         running.begin(&call);
         let (executed, own) = match execute(work).await {
             Ok(verdict) => {
@@ -195,21 +248,61 @@ impl Engine {
             }
             Err(panic) => (Err(panic), None),
         };
+        let ended = match self.settle_at_once(&call, running, executed) {
+            Ok(ended) => {
+                call.observe(&self.observer, ended.outcome());
+                Ok(ended)
+            }
+            Err((running, executed)) => {
+                Box::pin(self.settle_beside(call.clone(), running, executed)).await
+            }
+        };
+        ended.map_or_else(Answer::from, |ended| ended.answer().with(own))
+    }
+
+    /// Claims in a task of its own as soon as that has to wait.
+    async fn claim_beside(
+        self: &Arc<Self>,
+        call: Call,
+        leading: Leading,
+        deadline: Option<Instant>,
+    ) -> Result<Running, Answer<()>> {
+        let (engine, token) = (Arc::clone(self), self.tasks.token());
+        // The token goes after what was claimed: `drain` waits for what a caller that left gives back.
+        let claim = Box::pin(async move {
+            let claimed = engine.claim(&call, leading, deadline).await;
+            (call, claimed, token)
+        });
+        match self.outlive(claim).await {
+            Ok((_, Ok(running), _token)) => Ok(running),
+            Ok((call, Err(landing), _token)) => {
+                let ended = Ended::landed(landing);
+                call.observe(&self.observer, ended.outcome());
+                Err(ended.answer())
+            }
+            Err(refusal) => Err(refusal.into()),
+        }
+    }
+
+    /// Settles in a task of its own as soon as that has to wait.
+    async fn settle_beside(
+        self: &Arc<Self>,
+        call: Call,
+        running: Running,
+        executed: Executed<()>,
+    ) -> Result<Ended<()>, Refusal> {
         let engine = Arc::clone(self);
         let settle = Box::pin(async move {
             let ended = engine.settle(&call, running, executed).await;
             call.observe(&engine.observer, ended.outcome());
             ended
         });
-        self.outlive(settle).await.map_or_else(Answer::from, |ended| ended.answer().with(own))
+        self.outlive(settle).await
     }
 
     /// Runs a part of the protocol that a caller who is gone must not cancel, and that has no code of
     /// the user's in it: in a task of its own as soon as it has to wait.
-    async fn outlive<T: Send + 'static>(
-        &self,
-        mut part: Pin<Box<dyn Future<Output = T> + Send>>,
-    ) -> Result<T, Refusal> {
+    async fn outlive<T: Send + 'static>(&self, mut part: Part<T>) -> Result<T, Refusal> {
         match at_once(&mut part).await {
             Some(done) => Ok(done),
             None => joined(self.spawn(part)).await,
@@ -221,10 +314,7 @@ impl Engine {
     /// With debug assertions it gets one at once, so that a handler which relies on its caller's
     /// task-locals fails where it is developed, not at the first lock that is not free.
     #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
-    async fn run<T: Send + 'static>(
-        &self,
-        mut part: Pin<Box<dyn Future<Output = T> + Send>>,
-    ) -> Result<T, Refusal> {
+    async fn run<T: Send + 'static>(&self, mut part: Part<T>) -> Result<T, Refusal> {
         let running = self.tasks.token();
         if !cfg!(debug_assertions)
             && let Some(done) = at_once(&mut part).await
@@ -243,25 +333,34 @@ impl Engine {
         self.tasks.spawn(task.in_current_span())
     }
 
-    /// Row "look-up" that needs no claim: a flight to share. Else the flight to lead, and how long to
-    /// be patient.
-    async fn wait_or_lead<A>(&self, call: &Call) -> Result<(Leading, Instant), Answer<A>> {
+    /// Row "look-up" that needs no claim: a flight to share, or one to lead.
+    fn join(&self, call: &Call) -> Joined {
+        self.flights.join((call.key, call.fingerprint))
+    }
+
+    /// Waits for the flight that a call `joined`. If there is none any more, the flight to lead, and
+    /// how long to be patient.
+    async fn wait_or_lead<A>(
+        &self,
+        call: &Call,
+        mut joined: Joined,
+    ) -> Result<(Leading, Instant), Answer<A>> {
         let deadline = far(Instant::now(), call.policy.wait);
-        loop {
-            match self.flights.join((call.key, call.fingerprint)) {
+        let answer = loop {
+            let waiter = match joined {
                 Joined::Leader(leading) => return Ok((leading, deadline)),
-                Joined::NoRoom => return Err(Refusal::InProgress.into()),
-                Joined::Waiter(waiter) => {
-                    // Boxed, so that the future of a call that does not wait stays small.
-                    match Box::pin(waiter.outcome(deadline)).await.map(Answer::landed) {
-                        None => return Err(Refusal::InProgress.into()),
-                        Some(Some(answer)) => return Err(answer),
-                        // The flight vanished: the store has to be asked.
-                        Some(None) => {}
-                    }
-                }
+                Joined::NoRoom => break Refusal::InProgress.into(),
+                Joined::Waiter(waiter) => waiter,
+            };
+            match waiter.outcome(deadline).await.map(Answer::landed) {
+                None => break Refusal::InProgress.into(),
+                Some(Some(answer)) => break answer,
+                // The flight vanished: the store has to be asked.
+                Some(None) => joined = self.join(call),
             }
-        }
+        };
+        call.observe(&self.observer, answer.outcome());
+        Err(answer)
     }
 
     /// Bounds one call of the store. No answer in time means *unknown*, never *no*.

@@ -25,7 +25,6 @@ pub(crate) struct Execution {
     pub(crate) engine: Arc<Engine>,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) policy: Policy,
-    lease: Lease,
     watch: Arc<LeaseWatch>,
     /// The steps that this attempt has begun.
     steps: Mutex<BTreeSet<Box<str>>>,
@@ -33,17 +32,11 @@ pub(crate) struct Execution {
 }
 
 impl Execution {
-    pub(crate) fn new(
-        engine: &Arc<Engine>,
-        call: &Call,
-        lease: &Lease,
-        watch: &Arc<LeaseWatch>,
-    ) -> Self {
+    pub(crate) fn new(engine: &Arc<Engine>, call: &Call, watch: &Arc<LeaseWatch>) -> Self {
         Self {
             engine: Arc::clone(engine),
             fingerprint: call.fingerprint,
             policy: call.policy,
-            lease: lease.clone(),
             watch: Arc::clone(watch),
             steps: Mutex::default(),
             recorded: AtomicBool::new(false),
@@ -51,7 +44,7 @@ impl Execution {
     }
 
     pub(crate) fn lease(&self) -> &Lease {
-        &self.lease
+        self.watch.lease()
     }
 
     pub(crate) async fn lost(&self) {
@@ -62,7 +55,7 @@ impl Execution {
     pub(crate) async fn renew(&self) -> Result<(), StoreError> {
         let sent = Instant::now();
         let store = self.engine.store();
-        self.engine.bounded(store.renew(&self.lease, self.policy.lease)).await?;
+        self.engine.bounded(store.renew(self.lease(), self.policy.lease)).await?;
         self.watch.extend(far(sent, self.policy.lease));
         Ok(())
     }

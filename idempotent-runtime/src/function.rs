@@ -176,8 +176,8 @@ impl OneCall {
         Some(answer)
     }
 
-    fn into_engine_call(self) -> Box<engine::Call> {
-        Box::new(engine::Call {
+    fn into_engine_call(self) -> engine::Call {
+        engine::Call {
             operation: Operation::Named(self.operation),
             key: self.key,
             fingerprint: self.fingerprint,
@@ -185,7 +185,7 @@ impl OneCall {
             attempt: self.asked.map(|asked| asked.slot),
             // No credentials stand in for a scope, so there is nothing to be told about one.
             has_scope: true,
-        })
+        }
     }
 }
 

@@ -4,7 +4,6 @@
 //! It runs only while there are leases, and is started again where a runtime took it down.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
@@ -12,13 +11,13 @@ use std::{
     time::Duration,
 };
 
+use slab::Slab;
 use tokio::{
     sync::Notify,
     time::{Instant, sleep_until, timeout},
 };
 
 use crate::{
-    hash::Seeded,
     lease::Lease,
     store::{ErasedStore, StoreError},
     sync::lock,
@@ -27,6 +26,7 @@ use crate::{
 /// What this process knows about one lease of its own.
 #[derive(Debug)]
 pub(crate) struct LeaseWatch {
+    lease: Lease,
     /// Counted from before the last successful `acquire` or `renew` was sent, so that it never lies
     /// behind the store's.
     deadline: Mutex<Instant>,
@@ -35,12 +35,17 @@ pub(crate) struct LeaseWatch {
 }
 
 impl LeaseWatch {
-    fn new(deadline: Instant) -> Self {
+    fn new(lease: Lease, deadline: Instant) -> Self {
         Self {
+            lease,
             deadline: Mutex::new(deadline),
             lost: AtomicBool::new(false),
             changed: Notify::new(),
         }
+    }
+
+    pub(crate) fn lease(&self) -> &Lease {
+        &self.lease
     }
 
     /// Whether the store took the lease away, or may have by now. Once true, it stays true.
@@ -93,14 +98,12 @@ struct Inner {
 }
 
 struct State {
-    beats: HashMap<u64, Beat, Seeded>,
-    last_id: u64,
+    beats: Slab<Beat>,
     /// When the task wakes next; `None` while it does not run.
     wakes_at: Option<Instant>,
 }
 
 struct Beat {
-    lease: Lease,
     lease_for: Duration,
     watch: Arc<LeaseWatch>,
     due: Instant,
@@ -111,14 +114,13 @@ struct Beat {
 /// A lease that is being renewed.
 pub(crate) struct Beating {
     heartbeat: Heartbeat,
-    id: u64,
+    at: usize,
     watch: Arc<LeaseWatch>,
 }
 
 impl Heartbeat {
     pub(crate) fn new(store: Arc<dyn ErasedStore>, store_timeout: Duration) -> Self {
-        let beats = HashMap::with_hasher(Seeded::random());
-        let state = Mutex::new(State { beats, last_id: 0, wakes_at: None });
+        let state = Mutex::new(State { beats: Slab::new(), wakes_at: None });
         Self(Arc::new(Inner { store, store_timeout, state, sooner: Notify::new() }))
     }
 
@@ -130,16 +132,14 @@ impl Heartbeat {
         since: Instant,
         max_run: Duration,
     ) -> Beating {
-        let watch = Arc::new(LeaseWatch::new(far(since, lease_for)));
+        let watch = Arc::new(LeaseWatch::new(lease, far(since, lease_for)));
         let due = far(since, lease_for / 3);
         let renew_until = since.checked_add(max_run);
-        let beat = Beat { lease, lease_for, watch: Arc::clone(&watch), due, renew_until };
+        let beat = Beat { lease_for, watch: Arc::clone(&watch), due, renew_until };
         let mut state = lock(&self.0.state);
-        state.last_id += 1;
-        let id = state.last_id;
-        state.beats.insert(id, beat);
+        let at = state.beats.insert(beat);
         self.wake_by(state, due);
-        Beating { heartbeat: self.clone(), id, watch }
+        Beating { heartbeat: self.clone(), at, watch }
     }
 
     /// Begins the task, or wakes it sooner. It is begun without the lock: a runtime that shuts down
@@ -177,28 +177,30 @@ impl Heartbeat {
     fn start_due(&self) -> Option<Instant> {
         let mut state = lock(&self.0.state);
         let now = Instant::now();
-        for (&id, beat) in &mut state.beats {
+        for (at, beat) in &mut state.beats {
             if beat.due > now {
                 continue;
             }
             beat.due = far(now, beat.lease_for / 3);
             if beat.renew_until.is_none_or(|end| now < end) {
-                let (lease, watch) = (beat.lease.clone(), Arc::clone(&beat.watch));
-                tokio::spawn(self.clone().renew(id, lease, beat.lease_for, watch));
+                tokio::spawn(self.clone().renew(at, beat.lease_for, Arc::clone(&beat.watch)));
             }
         }
-        state.wakes_at = state.beats.values().map(|beat| beat.due).min();
+        state.wakes_at = state.beats.iter().map(|(_, beat)| beat.due).min();
         state.wakes_at
     }
 
-    async fn renew(self, id: u64, lease: Lease, lease_for: Duration, watch: Arc<LeaseWatch>) {
-        let sent = Instant::now();
-        let renewed = timeout(self.0.store_timeout, self.0.store.renew(&lease, lease_for)).await;
+    async fn renew(self, at: usize, lease_for: Duration, watch: Arc<LeaseWatch>) {
+        let (sent, lease) = (Instant::now(), watch.lease());
+        let renewed = timeout(self.0.store_timeout, self.0.store.renew(lease, lease_for)).await;
         match renewed.unwrap_or(Err(StoreError::Timeout)) {
             Ok(()) => watch.extend(far(sent, lease_for)),
             Err(StoreError::LeaseLost) => {
                 // A lease that was settled meanwhile is not lost.
-                if lock(&self.0.state).beats.remove(&id).is_some() {
+                let mut state = lock(&self.0.state);
+                if state.beat_of(&watch, at).is_some() {
+                    state.beats.remove(at);
+                    drop(state);
                     tracing::warn!(key = %lease.key.short(), token = %lease.token, "lease lost");
                     watch.mark_lost();
                 }
@@ -207,12 +209,19 @@ impl Heartbeat {
                 tracing::warn!(key = %lease.key.short(), %error, "lease not renewed, trying again");
                 let soon = far(Instant::now(), lease_for / 10);
                 let mut state = lock(&self.0.state);
-                if let Some(beat) = state.beats.get_mut(&id) {
+                if let Some(beat) = state.beat_of(&watch, at) {
                     beat.due = soon;
                     self.wake_by(state, soon);
                 }
             }
         }
+    }
+}
+
+impl State {
+    /// The beat of a lease, unless it has ended and left its place to another.
+    fn beat_of(&mut self, watch: &Arc<LeaseWatch>, at: usize) -> Option<&mut Beat> {
+        self.beats.get_mut(at).filter(|beat| Arc::ptr_eq(&beat.watch, watch))
     }
 }
 
@@ -224,7 +233,7 @@ impl Beating {
     /// The handler has ended: `max_run` no longer counts.
     pub(crate) fn outlive_max_run(&self) {
         let mut state = lock(&self.heartbeat.0.state);
-        let Some(beat) = state.beats.get_mut(&self.id) else { return };
+        let Some(beat) = state.beat_of(&self.watch, self.at) else { return };
         let now = Instant::now();
         // A renewal that `max_run` passed over is made up for.
         if beat.renew_until.take().is_some_and(|end| end <= now) {
@@ -236,7 +245,10 @@ impl Beating {
 
 impl Drop for Beating {
     fn drop(&mut self) {
-        lock(&self.heartbeat.0.state).beats.remove(&self.id);
+        let mut state = lock(&self.heartbeat.0.state);
+        if state.beat_of(&self.watch, self.at).is_some() {
+            state.beats.remove(self.at);
+        }
     }
 }
 

@@ -3,7 +3,10 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, LazyLock},
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -18,9 +21,14 @@ use crate::key::{StorageKey, write_hex};
 pub struct LeaseId([u8; 16]);
 
 impl LeaseId {
-    /// A new random id.
+    /// A new id: a random number that this process drew once, counted up.
+    ///
+    /// As unlikely to meet another process's as a random number each, and never one of its own.
     pub fn random() -> Self {
-        Self(rand::random())
+        static ORIGIN: LazyLock<u128> = LazyLock::new(rand::random);
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        Self(ORIGIN.wrapping_add(u128::from(count)).to_le_bytes())
     }
 
     /// An id from the 16 bytes that a store kept.
@@ -94,8 +102,7 @@ pub struct Lease {
 impl Lease {
     /// A lease as a store grants it, without steps.
     pub fn new(key: StorageKey, id: LeaseId, token: FencingToken, attempt: u32) -> Self {
-        static NONE: LazyLock<Arc<Steps>> = LazyLock::new(Arc::default);
-        Self { key, id, token, attempt, steps: Arc::clone(&NONE) }
+        Self { key, id, token, attempt, steps: no_steps() }
     }
 
     /// The same lease with the steps that earlier attempts saved.
@@ -104,4 +111,10 @@ impl Lease {
         self.steps = steps;
         self
     }
+}
+
+/// What most leases have, without an allocation each.
+pub(crate) fn no_steps() -> Arc<Steps> {
+    static NONE: LazyLock<Arc<Steps>> = LazyLock::new(Arc::default);
+    Arc::clone(&NONE)
 }

@@ -97,47 +97,23 @@ impl Shape {
 }
 
 /// Row "outcome": reads what the handler answered, and says what it is worth.
-pub(super) async fn verdict(
+///
+/// Not an async function: its future holds the response once.
+pub(super) fn verdict(
     response: Response,
     shape: Shape,
     settings: &Settings,
-) -> Verdict<Response> {
+) -> impl Future<Output = Verdict<Response>> {
     let (parts, body) = response.into_parts();
-    if parts.status.is_informational() || is_event_stream(&parts.headers) {
-        return shape.unrecordable(parts, body);
+    async move {
+        let unrecordable = parts.status.is_informational() || is_event_stream(&parts.headers);
+        let captured = match unrecordable {
+            true => Captured::TooLarge { read: Bytes::new(), rest: body },
+            false => capture(body, settings.max_response_bytes).await,
+        };
+        shape.verdict(parts, captured, settings)
     }
-    let (bytes, trailers) = match capture(body, settings.max_response_bytes).await {
-        Captured::Whole { bytes, trailers } => (bytes, trailers),
-        Captured::TooLarge { read, rest } => {
-            return shape.unrecordable(parts, Body::new(Resumed::new(read, rest)));
-        }
-        Captured::Failed { read, error } => {
-            let no_effect = has::<NoEffect>(&parts);
-            let body = Body::new(Resumed::<Body>::failed(read, error));
-            let answer = Response::from_parts(parts, body);
-            return Verdict::Transient { shared: Landing::Transient(None), answer, no_effect };
-        }
-    };
-    let trailers = trailers.filter(|trailers| !trailers.is_empty());
-    let recorded = |headers: &HeaderMap| recorded(headers, &settings.unrecorded, bytes.len());
-    let metadata = Metadata::Response {
-        status: parts.status,
-        headers: recorded(&parts.headers),
-        trailers: trailers.as_ref().map(recorded).unwrap_or_default(),
-    };
-    let record = Record::new(shape.fingerprint, metadata, kept(&bytes));
-    let (is_final, no_effect) = (shape.is_final(&parts), has::<NoEffect>(&parts));
-    let body = match trailers {
-        Some(trailers) => with_trailers(bytes, trailers),
-        None => Body::from(bytes),
-    };
-    let answer = Response::from_parts(parts, body);
-    if is_final {
-        return Verdict::Final { record, answer };
-    }
-    Verdict::Transient { shared: Landing::Transient(Some(record)), answer, no_effect }
 }
-
 /// The body as it is recorded: a small one in a buffer of its own, not as a part of a larger one that
 /// would live as long.
 fn kept(bytes: &Bytes) -> Bytes {
@@ -150,6 +126,47 @@ fn has<Mark: Send + Sync + 'static>(parts: &Parts) -> bool {
 }
 
 impl Shape {
+    fn verdict(
+        self,
+        parts: Parts,
+        captured: Captured<Body>,
+        settings: &Settings,
+    ) -> Verdict<Response> {
+        let (bytes, trailers) = match captured {
+            Captured::Whole { bytes, trailers } => (bytes, trailers),
+            Captured::TooLarge { read, rest } if read.is_empty() => {
+                return self.unrecordable(parts, rest);
+            }
+            Captured::TooLarge { read, rest } => {
+                return self.unrecordable(parts, Body::new(Resumed::new(read, rest)));
+            }
+            Captured::Failed { read, error } => {
+                let no_effect = has::<NoEffect>(&parts);
+                let body = Body::new(Resumed::<Body>::failed(read, error));
+                let answer = Response::from_parts(parts, body);
+                return Verdict::Transient { shared: Landing::Transient(None), answer, no_effect };
+            }
+        };
+        let trailers = trailers.filter(|trailers| !trailers.is_empty());
+        let recorded = |headers: &HeaderMap| recorded(headers, &settings.unrecorded, bytes.len());
+        let metadata = Metadata::Response {
+            status: parts.status,
+            headers: recorded(&parts.headers),
+            trailers: trailers.as_ref().map(recorded).unwrap_or_default(),
+        };
+        let record = Record::new(self.fingerprint, metadata, kept(&bytes));
+        let (is_final, no_effect) = (self.is_final(&parts), has::<NoEffect>(&parts));
+        let body = match trailers {
+            Some(trailers) => with_trailers(bytes, trailers),
+            None => Body::from(bytes),
+        };
+        let answer = Response::from_parts(parts, body);
+        if is_final {
+            return Verdict::Final { record, answer };
+        }
+        Verdict::Transient { shared: Landing::Transient(Some(record)), answer, no_effect }
+    }
+
     /// An answer that passes through: a stream, an upgrade, a body past the bound.
     fn unrecordable(self, parts: Parts, body: Body) -> Verdict<Response> {
         let (is_final, no_effect) = (self.is_final(&parts), has::<NoEffect>(&parts));

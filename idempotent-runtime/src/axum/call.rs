@@ -223,13 +223,13 @@ impl Guarding {
     }
 
     /// The call of the engine. A request without an operation was not frozen, so it has one.
-    pub(super) fn into_call(self) -> Result<(Idempotency, Box<engine::Call>), Problem> {
+    pub(super) fn into_call(self) -> Result<(Idempotency, engine::Call), Problem> {
         let Frozen { key, fingerprint, has_scope } = self.frozen;
         let operation = operation(self.spec, &self.kept)?.into_owned();
         let policy = Policy::of(self.spec, self.runtime.settings());
         let attempt = self.kept.attempt;
         let call = engine::Call { operation, key, fingerprint, policy, attempt, has_scope };
-        Ok((self.runtime, Box::new(call)))
+        Ok((self.runtime, call))
     }
 }
 

@@ -10,7 +10,7 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, Method, Uri, request::Parts};
-use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use http_body_util::LengthLimitError;
 
 use super::{
     answer::{problem_response, with_trailers},
@@ -18,7 +18,11 @@ use super::{
 };
 use crate::{
     attempt::AttemptSlot,
-    http::{key_header::KeptHeaders, problem::Problem},
+    http::{
+        capture::{Captured, capture},
+        key_header::KeptHeaders,
+        problem::Problem,
+    },
     idempotency::Idempotency,
     settings::defaults,
 };
@@ -164,13 +168,11 @@ async fn buffer(
     if announced > body.size_hint().lower().min(max as u64) {
         return Err(Problem::BodyTooLarge);
     }
-    match Limited::new(body, max).collect().await {
-        Ok(body) => {
-            let trailers = body.trailers().cloned();
-            Ok((body.to_bytes(), trailers))
-        }
-        Err(error) if is_length_limit(&*error) => Err(Problem::BodyTooLarge),
-        Err(_) => Err(Problem::BodyUnreadable),
+    match capture(body, max).await {
+        Captured::Whole { bytes, trailers } => Ok((bytes, trailers)),
+        Captured::TooLarge { .. } => Err(Problem::BodyTooLarge),
+        Captured::Failed { error, .. } if is_length_limit(&error) => Err(Problem::BodyTooLarge),
+        Captured::Failed { .. } => Err(Problem::BodyUnreadable),
     }
 }
 

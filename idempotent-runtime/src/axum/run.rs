@@ -15,7 +15,7 @@ use crate::{engine, idempotency::Idempotency};
 enum Ready {
     Direct,
     Answered(Response),
-    Guard(Idempotency, Box<engine::Call>),
+    Guard(Idempotency, engine::Call),
 }
 
 fn ready(call: Call) -> Ready {
@@ -47,9 +47,8 @@ where
         Ready::Guard(runtime, call) => {
             let (engine, shape) = (runtime.engine.clone(), Shape::of(&call));
             let work =
-                Box::pin(async move { verdict(reply(body.await), shape, &engine.settings).await });
-            // Boxed, so that the future of a handler that replays stays small.
-            let answer = Box::pin(runtime.engine.answer(call, work)).await;
+                move || async move { verdict(reply(body.await), shape, &engine.settings).await };
+            let answer = runtime.engine.answer(call, work).await;
             Outcome::answered(response(answer, &runtime))
         }
     }

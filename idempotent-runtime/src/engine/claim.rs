@@ -34,20 +34,40 @@ pub(super) enum Seen {
 }
 
 impl Engine {
-    /// Claims the operation of `call`; while another process holds it, looks again up to `deadline`.
-    /// Where nothing is won, those who wait are told too.
+    /// Claims an operation that nobody else holds, where the store answers at once: no future, no box.
+    /// Whatever else is the case, `leading` comes back and [`claim`](Self::claim) finds out.
+    pub(super) fn claim_at_once(
+        self: &Arc<Self>,
+        call: &Call,
+        leading: Leading,
+    ) -> Result<Running, Leading> {
+        let Some(memory) = &self.memory else { return Err(leading) };
+        if self.is_draining() || !leading.is_wanted() {
+            return Err(leading);
+        }
+        let Some(permit) = Permit::take(self) else { return Err(leading) };
+        let since = Instant::now();
+        match memory.acquire_at_once(&call.request(LeaseId::random()), since) {
+            Ok(Acquired::Granted(lease)) => {
+                let held = Held::new(self, lease, call, since);
+                Ok(Running::new(permit, leading, Some(held)))
+            }
+            _ => Err(leading),
+        }
+    }
+
+    /// Claims the operation of `call`; while another process holds it, looks again up to `deadline`,
+    /// which is that of a call that has not waited yet where it is `None`. Where nothing is won, those
+    /// who wait are told too.
     pub(super) async fn claim(
         self: &Arc<Self>,
         call: &Call,
         leading: Leading,
-        deadline: Instant,
-    ) -> Result<Box<Running>, Landing> {
+        deadline: Option<Instant>,
+    ) -> Result<Running, Landing> {
+        let deadline = deadline.unwrap_or_else(|| far(Instant::now(), call.policy.wait));
         match self.win(call, &leading, deadline).await {
-            Ok((held, permit)) => {
-                // Not when the handler begins: a caller in whose task it runs may be long in polling.
-                leading.running(held.as_ref().map(Held::watch));
-                Ok(Box::new(Running { permit, leading, held }))
-            }
+            Ok((held, permit)) => Ok(Running::new(permit, leading, held)),
             Err(landing) => {
                 leading.land(landing.clone());
                 Err(landing)

@@ -30,14 +30,18 @@ pub(super) struct Running {
 }
 
 impl Running {
+    pub(super) fn new(permit: Permit, leading: Leading, held: Option<Held>) -> Self {
+        // Not when the handler begins: a caller in whose task it runs may be long in polling.
+        leading.running(held.as_ref().map(Held::watch));
+        Self { permit, leading, held }
+    }
+
     /// The handler begins.
     pub(super) fn begin(&mut self, call: &Call) {
         let held = self.held.as_mut();
         if let Some(attempt) = &call.attempt {
             attempt.grant(match &held {
-                Some(held) => {
-                    Granted::new(Execution::new(&held.engine, call, &held.lease, held.watch()))
-                }
+                Some(held) => Granted::new(Execution::new(&held.engine, call, held.watch())),
                 None => Granted::unguarded(call.key),
             });
         }
@@ -55,14 +59,13 @@ impl Running {
     pub(super) fn end(&mut self) -> Option<&Lease> {
         let held = self.held.as_mut()?;
         held.handler = Handler::Ended;
-        Some(&held.lease)
+        Some(held.lease())
     }
 }
 
 /// A lease, renewed while this exists.
 pub(super) struct Held {
     engine: Arc<Engine>,
-    lease: Lease,
     retention: Duration,
     halt: bool,
     beating: Beating,
@@ -86,11 +89,11 @@ impl Held {
     /// `since` is when the `acquire` that won the lease was first sent.
     pub(super) fn new(engine: &Arc<Engine>, lease: Lease, call: &Call, since: Instant) -> Self {
         let max_run = engine.settings.max_run;
-        let beating = engine.heartbeat.start(lease.clone(), call.policy.lease, since, max_run);
+        let beating = engine.heartbeat.start(lease, call.policy.lease, since, max_run);
         let (engine, retention) = (Arc::clone(engine), call.policy.ttl);
         let halt = call.policy.on_abandoned == OnAbandoned::Halt;
         let handler = Handler::Waiting;
-        Self { engine, lease, retention, halt, beating, handler, regaining: None }
+        Self { engine, retention, halt, beating, handler, regaining: None }
     }
 
     /// Acquires the operation once more, only to complete it.
@@ -115,7 +118,7 @@ impl Held {
     }
 
     pub(super) fn lease(&self) -> &Lease {
-        &self.lease
+        self.watch().lease()
     }
 
     pub(super) fn watch(&self) -> &Arc<LeaseWatch> {
@@ -136,7 +139,7 @@ impl Drop for Held {
             Handler::Begun | Handler::Ended => return,
         };
         if let Ok(runtime) = Handle::try_current() {
-            let (engine, lease) = (Arc::clone(&self.engine), self.lease.clone());
+            let (engine, lease) = (Arc::clone(&self.engine), self.lease().clone());
             let told = async move { engine.give_up(&lease, given_up).await };
             runtime.spawn(self.engine.tasks.track_future(told));
         }

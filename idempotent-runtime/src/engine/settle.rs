@@ -13,20 +13,47 @@ use super::{
     truth::Truth,
 };
 use crate::{
-    flight::Landing, record::Record, refusal::Refusal, settings::OnRecordFailure, store::StoreError,
+    flight::Landing,
+    record::Record,
+    refusal::Refusal,
+    settings::OnRecordFailure,
+    store::{MemoryStore, StoreError},
 };
 
 /// How long a release that got no answer is tried in the background, at least.
 const RELEASE: Duration = Duration::from_mins(1);
 
 impl Engine {
+    /// Makes an outcome true where the store answers at once and takes it: no future, no box.
+    /// Whatever else is the case, all comes back and [`settle`](Self::settle) asks again.
+    pub(super) fn settle_at_once<A>(
+        &self,
+        call: &Call,
+        mut running: Running,
+        executed: Executed<A>,
+    ) -> Result<Ended<A>, (Running, Executed<A>)> {
+        let taken = match &self.memory {
+            Some(memory) if !call.is_recorded() => {
+                running.enter_at_once(memory, Entry::of(call, &executed), call.policy.ttl)
+            }
+            _ => false,
+        };
+        if !taken {
+            return Err((running, executed));
+        }
+        running.leading.land(Landing::of(&executed, true));
+        Ok(Ended::of(executed))
+    }
+
     /// Makes an outcome true in the store, then tells everybody.
     pub(super) async fn settle<A>(
         self: &Arc<Self>,
         call: &Call,
-        mut running: Box<Running>,
+        running: Running,
         executed: Executed<A>,
     ) -> Ended<A> {
+        // Boxed, so that the parts of this hand on a pointer.
+        let mut running = Box::new(running);
         if call.is_recorded() {
             return Box::pin(self.settle_recorded(call, running, executed)).await;
         }
@@ -164,6 +191,21 @@ impl Engine {
             let entry = if abandon { Entry::Abandon } else { Entry::Release };
             engine.returned(&call, &lease, entry, StoreError::Timeout, until).await;
         });
+    }
+}
+
+impl Running {
+    /// Whether the store took what the handler's outcome asks of it.
+    fn enter_at_once(&mut self, memory: &MemoryStore, entry: Entry<'_>, ttl: Duration) -> bool {
+        if matches!(entry, Entry::Complete(_)) {
+            self.leading.ended();
+        }
+        let Some(lease) = self.end() else { return false };
+        match entry {
+            Entry::Complete(record) => memory.complete_at_once(lease, record.clone(), ttl).is_ok(),
+            Entry::Release => memory.release_at_once(lease, ttl).is_ok(),
+            Entry::Abandon => false,
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reads a response body up to a bound, so that what is recorded is what is answered.
 
 use std::{
+    mem,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -8,7 +9,6 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt as _;
 
 /// A body, as far as it was read.
 pub(crate) enum Captured<B: Body> {
@@ -20,28 +20,80 @@ pub(crate) enum Captured<B: Body> {
     Failed { read: Bytes, error: B::Error },
 }
 
-pub(crate) async fn capture<B>(mut body: B, max: usize) -> Captured<B>
+/// Reads `body` to its end, or past `max` bytes.
+pub(crate) fn capture<B: Body>(body: B, max: usize) -> Capture<B> {
+    Capture(State::New(body, max))
+}
+
+/// A body that is being read. Most come in one piece: what has to be waited for is kept on the heap,
+/// so that futures in which nothing waits stay small.
+pub(crate) struct Capture<B>(State<B>);
+
+enum State<B> {
+    New(B, usize),
+    Waiting(Box<Reading<B>>),
+    Done,
+}
+
+impl<B> Future for Capture<B>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    if body.size_hint().lower() > max as u64 {
-        return Captured::TooLarge { read: Bytes::new(), rest: body };
-    }
-    let mut read = Buffer::default();
-    let mut trailers = None;
-    while let Some(frame) = body.frame().await {
-        match frame.map(Frame::into_data) {
-            Ok(Ok(data)) => {
-                read.push(data);
-                if read.len() > max {
-                    return Captured::TooLarge { read: read.into_bytes(), rest: body };
-                }
+    type Output = Captured<B>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Captured<B>> {
+        let reading = match mem::replace(&mut self.0, State::Done) {
+            State::New(body, max) if body.size_hint().lower() > max as u64 => {
+                return Poll::Ready(Captured::TooLarge { read: Bytes::new(), rest: body });
             }
-            Ok(Err(frame)) => trailers = frame.into_trailers().ok(),
-            Err(error) => return Captured::Failed { read: read.into_bytes(), error },
+            State::New(body, max) => Reading { body, max, read: Buffer::default(), trailers: None },
+            State::Waiting(reading) => *reading,
+            State::Done => return Poll::Pending,
+        };
+        match reading.go_on(cx) {
+            Ok(captured) => Poll::Ready(captured),
+            Err(reading) => {
+                self.0 = State::Waiting(reading);
+                Poll::Pending
+            }
         }
     }
-    Captured::Whole { bytes: read.into_bytes(), trailers }
+}
+
+struct Reading<B> {
+    body: B,
+    max: usize,
+    read: Buffer,
+    trailers: Option<HeaderMap>,
+}
+
+impl<B> Reading<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    /// Reads until it has to wait.
+    fn go_on(mut self, cx: &mut Context<'_>) -> Result<Captured<B>, Box<Self>> {
+        while !self.body.is_end_stream() {
+            let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
+                return Err(Box::new(self));
+            };
+            match frame.map(|frame| frame.map(Frame::into_data)) {
+                None => break,
+                Some(Ok(Ok(data))) => {
+                    self.read.push(data);
+                    if self.read.len() > self.max {
+                        let read = self.read.into_bytes();
+                        return Ok(Captured::TooLarge { read, rest: self.body });
+                    }
+                }
+                Some(Ok(Err(frame))) => self.trailers = frame.into_trailers().ok(),
+                Some(Err(error)) => {
+                    return Ok(Captured::Failed { read: self.read.into_bytes(), error });
+                }
+            }
+        }
+        Ok(Captured::Whole { bytes: self.read.into_bytes(), trailers: self.trailers })
+    }
 }
 
 /// One frame is kept as it is; only a second one is copied together with it.

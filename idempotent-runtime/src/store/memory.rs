@@ -5,12 +5,12 @@ mod clock;
 mod held;
 mod records;
 mod shard;
+mod table;
 #[cfg(test)]
 mod tests;
 
 use std::{
     fmt,
-    hash::BuildHasher,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering},
@@ -19,6 +19,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use self::{
     budget::{Charge, KEY_COST, Ledger},
@@ -26,6 +27,7 @@ use self::{
     held::Held,
     records::{Evicting, Outcome},
     shard::Shard,
+    table::Place,
 };
 use super::{AcquireRequest, Acquired, KeyState, Store, StoreError};
 use crate::{
@@ -235,10 +237,10 @@ impl MemoryStoreBuilder {
 }
 
 impl Inner {
-    fn shard(&self, key: &StorageKey) -> MutexGuard<'_, Shard> {
-        // Bits that the tables do not use: they take the lowest and the topmost.
-        let middle = (self.hasher.hash_one(key) >> 32) & 0xffff;
-        lock(&self.shards[usize::try_from(middle).unwrap_or_default() % SHARDS])
+    /// Where a key stands, and its shard.
+    fn at<'a>(&self, key: &'a StorageKey) -> (Place<'a>, MutexGuard<'_, Shard>) {
+        let place = Place::of(key, self.hasher);
+        (place, lock(&self.shards[place.shard(SHARDS)]))
     }
 
     fn all_shards(&self) -> impl Iterator<Item = MutexGuard<'_, Shard>> {
@@ -248,9 +250,9 @@ impl Inner {
     /// Does `step`; when there is no room for it, clears away what has expired and does it again.
     fn with_room<T>(
         &self,
+        now: Moment,
         step: impl Fn(Moment) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let now = self.clock.now();
         match step(now) {
             Err(StoreError::Full) if self.reclaim(now) => step(now),
             answer => answer,
@@ -284,12 +286,12 @@ impl Inner {
     }
 
     fn acquire(&self, request: &AcquireRequest<'_>, now: Moment) -> Result<Acquired, StoreError> {
-        let mut shard = self.shard(request.key);
+        let (place, mut shard) = self.at(request.key);
         shard.tidy(now);
-        if let Some(answer) = shard.acquire(request, &self.tokens, now) {
+        if let Some(answer) = shard.acquire(place, request, &self.tokens, now) {
             return answer;
         }
-        if let Some(outcome) = shard.outcome(request.key) {
+        if let Some(outcome) = shard.outcome(place) {
             if !outcome.expires_at.has_come(now) {
                 if outcome.record.fingerprint() != request.fingerprint {
                     return Ok(Acquired::FingerprintMismatch);
@@ -297,19 +299,67 @@ impl Inner {
                 let expires_in = outcome.expires_at.remaining(now);
                 return Ok(Acquired::Completed { record: outcome.record, expires_in });
             }
-            shard.remove_expired(request.key);
+            shard.remove_expired(place);
         }
         let charge = Charge::reserve(&self.ledger, KEY_COST)?;
         let held = Held::new(request, self.tokens.next(now), charge, now);
         let lease = held.lease(request.key);
-        shard.hold(*request.key, held);
+        shard.hold(place, held);
         Ok(Acquired::Granted(lease))
+    }
+
+    /// Does `step` with what a lease holds.
+    fn owned<T>(
+        &self,
+        lease: &Lease,
+        now: Moment,
+        step: impl FnOnce(&mut Held) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let (place, mut shard) = self.at(&lease.key);
+        step(shard.owned(place, lease, now)?)
+    }
+}
+
+/// The steps that a store of this process takes at once: what its futures are made of.
+impl MemoryStore {
+    /// `since` is when the call was begun: a little earlier than now is as good.
+    pub(crate) fn acquire_at_once(
+        &self,
+        request: &AcquireRequest<'_>,
+        since: Instant,
+    ) -> Result<Acquired, StoreError> {
+        self.0.with_room(self.0.clock.at(since), |now| self.0.acquire(request, now))
+    }
+
+    pub(crate) fn complete_at_once(
+        &self,
+        lease: &Lease,
+        record: Record,
+        ttl: Duration,
+    ) -> Result<(), StoreError> {
+        let now = self.0.clock.now();
+        let (place, mut shard) = self.0.at(&lease.key);
+        shard.owned(place, lease, now)?;
+        shard.complete(place, Outcome { record, expires_at: now.after(ttl) });
+        Ok(())
+    }
+
+    pub(crate) fn release_at_once(
+        &self,
+        lease: &Lease,
+        retention: Duration,
+    ) -> Result<(), StoreError> {
+        let now = self.0.clock.now();
+        self.0.owned(lease, now, |held| {
+            held.release(retention, now);
+            Ok(())
+        })
     }
 }
 
 impl Store for MemoryStore {
     async fn acquire(&self, request: AcquireRequest<'_>) -> Result<Acquired, StoreError> {
-        self.0.with_room(|now| self.0.acquire(&request, now))
+        self.acquire_at_once(&request, Instant::now())
     }
 
     async fn complete(
@@ -318,43 +368,39 @@ impl Store for MemoryStore {
         record: Record,
         ttl: Duration,
     ) -> Result<(), StoreError> {
-        let now = self.0.clock.now();
-        let mut shard = self.0.shard(&lease.key);
-        shard.owned(lease, now)?;
-        let outcome = Outcome { record, expires_at: now.after(ttl) };
-        shard.complete(lease.key, outcome);
-        Ok(())
+        self.complete_at_once(lease, record, ttl)
     }
 
     async fn renew(&self, lease: &Lease, lease_for: Duration) -> Result<(), StoreError> {
         let now = self.0.clock.now();
-        let mut shard = self.0.shard(&lease.key);
-        shard.owned(lease, now)?.renew(now.after(lease_for))
+        self.0.owned(lease, now, |held| held.renew(now.after(lease_for)))
     }
 
     async fn release(&self, lease: &Lease, retention: Duration) -> Result<(), StoreError> {
-        let now = self.0.clock.now();
-        self.0.shard(&lease.key).owned(lease, now)?.release(retention, now);
-        Ok(())
+        self.release_at_once(lease, retention)
     }
 
     async fn abandon(&self, lease: &Lease) -> Result<(), StoreError> {
         let now = self.0.clock.now();
-        self.0.shard(&lease.key).owned(lease, now)?.abandon(now);
-        Ok(())
+        self.0.owned(lease, now, |held| {
+            held.abandon(now);
+            Ok(())
+        })
     }
 
     async fn save_step(&self, lease: &Lease, name: &str, value: Bytes) -> Result<(), StoreError> {
-        self.0.with_room(|now| self.0.shard(&lease.key).owned(lease, now)?.save_step(name, &value))
+        self.0.with_room(self.0.clock.now(), |now| {
+            self.0.owned(lease, now, |held| held.save_step(name, &value))
+        })
     }
 
     async fn inspect(&self, key: &StorageKey) -> Result<KeyState, StoreError> {
         let now = self.0.clock.now();
-        let shard = self.0.shard(key);
-        if let Some(held) = shard.held(key, now) {
+        let (place, shard) = self.0.at(key);
+        if let Some(held) = shard.held(place, now) {
             return Ok(held.state(now));
         }
-        Ok(shard.alive(key, now).map_or(KeyState::Absent, |outcome| {
+        Ok(shard.alive(place, now).map_or(KeyState::Absent, |outcome| {
             let expires_in = outcome.expires_at.remaining(now);
             KeyState::Completed { record: outcome.record, expires_in }
         }))
@@ -362,11 +408,11 @@ impl Store for MemoryStore {
 
     async fn forget(&self, key: &StorageKey, force: bool) -> Result<bool, StoreError> {
         let now = self.0.clock.now();
-        let mut shard = self.0.shard(key);
-        if !force && shard.held(key, now).is_some_and(|held| held.is_live(now)) {
+        let (place, mut shard) = self.0.at(key);
+        if !force && shard.held(place, now).is_some_and(|held| held.is_live(now)) {
             return Err(StoreError::StillLeased);
         }
-        Ok(shard.forget(key, now))
+        Ok(shard.forget(place, now))
     }
 
     async fn purge_expired(&self, limit: usize) -> Result<usize, StoreError> {
@@ -374,8 +420,10 @@ impl Store for MemoryStore {
     }
 
     fn recall(&self, key: &StorageKey) -> Option<Record> {
-        let now = self.0.clock.now();
-        self.0.shard(key).alive(key, now).map(|outcome| outcome.record)
+        let (place, shard) = self.0.at(key);
+        // Most keys that are asked for are new: the clock is read for those that are not.
+        let outcome = shard.outcome(place)?;
+        (!outcome.expires_at.has_come(self.0.clock.now())).then_some(outcome.record)
     }
 
     fn kind(&self) -> &'static str {

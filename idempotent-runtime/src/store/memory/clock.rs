@@ -21,7 +21,11 @@ impl Clock {
     }
 
     pub(super) fn now(self) -> Moment {
-        Moment::ORIGIN.after(Instant::now().saturating_duration_since(self.origin))
+        self.at(Instant::now())
+    }
+
+    pub(super) fn at(self, instant: Instant) -> Moment {
+        Moment::ORIGIN.after(instant.saturating_duration_since(self.origin))
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     fingerprint::Fingerprint,
     key::StorageKey,
-    lease::{FencingToken, Lease, LeaseId, Steps},
+    lease::{FencingToken, Lease, LeaseId, Steps, no_steps},
     store::{AcquireRequest, Acquired, KeyState, Retention, StoreError},
 };
 
@@ -73,7 +73,7 @@ impl Held {
             token,
             attempt: 1,
             phase: Phase::leased(request, now),
-            steps: Arc::default(),
+            steps: no_steps(),
             charge,
         }
     }

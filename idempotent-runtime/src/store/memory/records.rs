@@ -4,7 +4,6 @@
 //! bookkeeping would cost more than the rest of a guarded request; see `ARCHITECTURE.md`.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -17,6 +16,7 @@ use moka::{Expiry, notification::RemovalCause, policy::EvictionPolicy, sync::Cac
 use super::{
     budget::{EVICTABLE_COST, record_cost},
     clock::{Clock, Moment},
+    table::{Place, Table},
 };
 use crate::{hash::Seeded, key::StorageKey, record::Record};
 
@@ -38,7 +38,7 @@ pub(super) struct Outcome {
 #[derive(Debug)]
 pub(super) enum Records {
     /// Charged to the ledger; nothing alive ever goes.
-    Kept(HashMap<StorageKey, Outcome, Seeded>),
+    Kept(Table<Outcome>),
     /// Bounded by moka, which all shards share.
     Evictable(Arc<Evicting>),
 }
@@ -46,35 +46,35 @@ pub(super) enum Records {
 impl Records {
     pub(super) fn new(hasher: Seeded, evicting: Option<&Arc<Evicting>>) -> Self {
         match evicting {
-            None => Self::Kept(HashMap::with_hasher(hasher)),
+            None => Self::Kept(Table::new(hasher)),
             Some(evicting) => Self::Evictable(Arc::clone(evicting)),
         }
     }
 
     /// The outcome of a key, alive or not.
-    pub(super) fn get(&self, key: &StorageKey) -> Option<Outcome> {
+    pub(super) fn get(&self, place: Place<'_>) -> Option<Outcome> {
         match self {
-            Self::Kept(records) => records.get(key).cloned(),
-            Self::Evictable(evicting) => evicting.get(key),
+            Self::Kept(records) => records.get(place).cloned(),
+            Self::Evictable(evicting) => evicting.get(place.key),
         }
     }
 
     /// The outcome of a key that is alive by our clock.
-    pub(super) fn alive(&self, key: &StorageKey, now: Moment) -> Option<Outcome> {
-        self.get(key).filter(|outcome| !outcome.expires_at.has_come(now))
+    pub(super) fn alive(&self, place: Place<'_>, now: Moment) -> Option<Outcome> {
+        self.get(place).filter(|outcome| !outcome.expires_at.has_come(now))
     }
 
-    pub(super) fn insert(&mut self, key: StorageKey, outcome: Outcome) {
+    pub(super) fn insert(&mut self, place: Place<'_>, outcome: Outcome) {
         match self {
-            Self::Kept(records) => drop(records.insert(key, outcome)),
-            Self::Evictable(evicting) => evicting.cache.insert(key, outcome),
+            Self::Kept(records) => records.insert(place, outcome),
+            Self::Evictable(evicting) => evicting.cache.insert(*place.key, outcome),
         }
     }
 
-    pub(super) fn remove(&mut self, key: &StorageKey) -> Option<Outcome> {
+    pub(super) fn remove(&mut self, place: Place<'_>) -> Option<Outcome> {
         match self {
-            Self::Kept(records) => records.remove(key),
-            Self::Evictable(evicting) => evicting.cache.remove(key),
+            Self::Kept(records) => records.remove(place),
+            Self::Evictable(evicting) => evicting.cache.remove(place.key),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, binary_heap::PeekMut},
+    collections::{BinaryHeap, binary_heap::PeekMut},
     sync::Arc,
 };
 
@@ -11,6 +11,7 @@ use super::{
     clock::{Moment, Tokens},
     held::Held,
     records::{Evicting, Outcome, Records},
+    table::{Place, Table},
 };
 use crate::{
     hash::Seeded,
@@ -26,7 +27,7 @@ const SMALL: usize = 64;
 
 #[derive(Debug)]
 pub(super) struct Shard {
-    held: HashMap<StorageKey, Held, Seeded>,
+    held: Table<Held>,
     records: Records,
     /// When `held` has grown to this, its forgotten keys are swept out.
     sweep_at: usize,
@@ -34,6 +35,7 @@ pub(super) struct Shard {
     /// given back.
     deadlines: BinaryHeap<Reverse<Deadline>>,
     ledger: Arc<Ledger>,
+    hasher: Seeded,
 }
 
 #[derive(PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -50,37 +52,43 @@ impl Shard {
         evicting: Option<&Arc<Evicting>>,
     ) -> Self {
         Self {
-            held: HashMap::with_hasher(hasher),
+            held: Table::new(hasher),
             records: Records::new(hasher, evicting),
             sweep_at: SMALL,
             deadlines: BinaryHeap::new(),
             ledger,
+            hasher,
         }
     }
 
     /// The outcome of a key, alive or not.
-    pub(super) fn outcome(&self, key: &StorageKey) -> Option<Outcome> {
-        self.records.get(key)
+    pub(super) fn outcome(&self, place: Place<'_>) -> Option<Outcome> {
+        self.records.get(place)
     }
 
     /// The outcome of a key that is alive.
-    pub(super) fn alive(&self, key: &StorageKey, now: Moment) -> Option<Outcome> {
-        self.records.alive(key, now)
+    pub(super) fn alive(&self, place: Place<'_>, now: Moment) -> Option<Outcome> {
+        self.records.alive(place, now)
     }
 
     /// An outcome that has expired makes room for a lease.
-    pub(super) fn remove_expired(&mut self, key: &StorageKey) {
-        self.records.remove(key);
+    pub(super) fn remove_expired(&mut self, place: Place<'_>) {
+        self.records.remove(place);
     }
 
     /// What is known of a key that has no outcome.
-    pub(super) fn held(&self, key: &StorageKey, now: Moment) -> Option<&Held> {
-        self.held.get(key).filter(|held| !held.is_forgotten(now))
+    pub(super) fn held(&self, place: Place<'_>, now: Moment) -> Option<&Held> {
+        self.held.get(place).filter(|held| !held.is_forgotten(now))
     }
 
-    pub(super) fn owned(&mut self, lease: &Lease, now: Moment) -> Result<&mut Held, StoreError> {
+    pub(super) fn owned(
+        &mut self,
+        place: Place<'_>,
+        lease: &Lease,
+        now: Moment,
+    ) -> Result<&mut Held, StoreError> {
         self.held
-            .get_mut(&lease.key)
+            .get_mut(place)
             .filter(|held| held.is_owned_by(lease, now))
             .ok_or(StoreError::LeaseLost)
     }
@@ -88,44 +96,46 @@ impl Shard {
     /// Asks a key without an outcome for its lease; `None` when nothing is known of it.
     pub(super) fn acquire(
         &mut self,
+        place: Place<'_>,
         request: &AcquireRequest<'_>,
         tokens: &Tokens,
         now: Moment,
     ) -> Option<Result<Acquired, StoreError>> {
-        match self.held.get_mut(request.key) {
+        match self.held.get_mut(place) {
             Some(held) if !held.is_forgotten(now) => Some(held.acquire(request, tokens, now)),
             Some(_) => {
-                self.held.remove(request.key);
+                self.held.remove(place);
                 None
             }
             None => None,
         }
     }
 
-    pub(super) fn hold(&mut self, key: StorageKey, held: Held) {
-        self.held.insert(key, held);
+    /// Holds a key of which nothing is known.
+    pub(super) fn hold(&mut self, place: Place<'_>, held: Held) {
+        self.held.insert_new(place, held);
     }
 
     /// Moves a key that is [owned](Self::owned) from its lease to its outcome.
-    pub(super) fn complete(&mut self, key: StorageKey, outcome: Outcome) {
+    pub(super) fn complete(&mut self, place: Place<'_>, outcome: Outcome) {
         let (at, cost) = (outcome.expires_at, record_cost(&outcome.record, RECORD_COST));
         // Before the lease goes, so that a panic in between leaves the key with both, not neither.
-        self.records.insert(key, outcome);
-        if let Some(held) = self.held.remove(&key)
+        self.records.insert(place, outcome);
+        if let Some(held) = self.held.remove(place)
             && !self.records.is_evicting()
         {
             held.charge.settle(cost);
-            self.deadlines.push(Reverse(Deadline { at, key, charged: cost }));
+            self.deadlines.push(Reverse(Deadline { at, key: *place.key, charged: cost }));
         }
     }
 
     /// Answers whether anything was known of the key.
-    pub(super) fn forget(&mut self, key: &StorageKey, now: Moment) -> bool {
-        let held = self.held.remove(key).is_some_and(|held| !held.is_forgotten(now));
-        let Some(outcome) = self.records.remove(key) else { return held };
+    pub(super) fn forget(&mut self, place: Place<'_>, now: Moment) -> bool {
+        let held = self.held.remove(place).is_some_and(|held| !held.is_forgotten(now));
+        let Some(outcome) = self.records.remove(place) else { return held };
         // A walk through the shard, which is what a person's call may cost.
         self.deadlines.retain(|Reverse(deadline)| {
-            let found = deadline.key == *key;
+            let found = deadline.key == *place.key;
             if found {
                 self.ledger.give_back(deadline.charged);
             }
@@ -150,7 +160,7 @@ impl Shard {
 
     /// Removes at most `limit` keys whose retention is over.
     pub(super) fn purge_held(&mut self, now: Moment, limit: usize) -> usize {
-        self.held.extract_if(|_, held| held.is_forgotten(now)).take(limit).count()
+        self.held.purge(limit, |held| held.is_forgotten(now))
     }
 
     /// Removes at most `limit` expired records.
@@ -162,8 +172,9 @@ impl Shard {
         {
             let Reverse(Deadline { key, charged, .. }) = PeekMut::pop(next);
             // The key may have been completed again since.
-            if self.records.alive(&key, now).is_none() {
-                self.records.remove(&key);
+            let place = Place::of(&key, self.hasher);
+            if self.records.alive(place, now).is_none() {
+                self.records.remove(place);
             }
             self.ledger.give_back(charged);
             removed += 1;

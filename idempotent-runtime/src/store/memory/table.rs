@@ -1,0 +1,89 @@
+//! A map of storage keys whose hash is computed once for all tables of one step.
+
+use std::hash::BuildHasher;
+
+use hashbrown::HashTable;
+
+use crate::{hash::Seeded, key::StorageKey};
+
+/// Where a key stands in the tables of its shard.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place<'a> {
+    pub(super) key: &'a StorageKey,
+    hash: u64,
+}
+
+impl<'a> Place<'a> {
+    pub(super) fn of(key: &'a StorageKey, hasher: Seeded) -> Self {
+        Self { key, hash: hasher.hash_one(key) }
+    }
+
+    /// Which of `shards` the key belongs to: by bits that the tables do not use, which take the
+    /// lowest and the topmost.
+    pub(super) fn shard(self, shards: usize) -> usize {
+        let middle = (self.hash >> 32) & 0xffff;
+        usize::try_from(middle).unwrap_or_default() % shards
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Table<V> {
+    entries: HashTable<(StorageKey, V)>,
+    hasher: Seeded,
+}
+
+impl<V> Table<V> {
+    pub(super) fn new(hasher: Seeded) -> Self {
+        Self { entries: HashTable::new(), hasher }
+    }
+
+    pub(super) fn get(&self, place: Place<'_>) -> Option<&V> {
+        self.entries.find(place.hash, |(key, _)| key == place.key).map(|(_, value)| value)
+    }
+
+    pub(super) fn get_mut(&mut self, place: Place<'_>) -> Option<&mut V> {
+        self.entries.find_mut(place.hash, |(key, _)| key == place.key).map(|(_, value)| value)
+    }
+
+    /// Sets the value of a key, in place of the one that it had.
+    pub(super) fn insert(&mut self, place: Place<'_>, value: V) {
+        match self.get_mut(place) {
+            Some(old) => *old = value,
+            None => self.insert_new(place, value),
+        }
+    }
+
+    /// Sets the value of a key that has none.
+    pub(super) fn insert_new(&mut self, place: Place<'_>, value: V) {
+        let hasher = self.hasher;
+        self.entries
+            .insert_unique(place.hash, (*place.key, value), |(key, _)| hasher.hash_one(key));
+    }
+
+    pub(super) fn remove(&mut self, place: Place<'_>) -> Option<V> {
+        let entry = self.entries.find_entry(place.hash, |(key, _)| key == place.key).ok()?;
+        Some(entry.remove().0.1)
+    }
+
+    /// Removes at most `limit` of those that `is_over`, and says how many.
+    pub(super) fn purge(&mut self, limit: usize, is_over: impl Fn(&V) -> bool) -> usize {
+        self.entries.extract_if(|(_, value)| is_over(value)).take(limit).count()
+    }
+
+    pub(super) fn values(&self) -> impl Iterator<Item = &V> {
+        self.entries.iter().map(|(_, value)| value)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.entries.capacity()
+    }
+
+    pub(super) fn shrink_to(&mut self, capacity: usize) {
+        let hasher = self.hasher;
+        self.entries.shrink_to(capacity, |(key, _)| hasher.hash_one(key));
+    }
+}
