@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 #[cfg(feature = "ours")]
 mod ours;
 #[cfg(feature = "ours")]
-pub use self::ours::ours;
+pub use self::ours::{ours, ours_in_state};
 
 /// Where the handler is mounted.
 pub const PATH: &str = "/payments";

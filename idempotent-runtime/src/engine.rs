@@ -129,21 +129,24 @@ impl Engine {
     /// be in one box, and what the caller awaits stays small.
     #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
     pub(crate) fn answer<A, B, W>(
-        self: &Arc<Self>,
+        engine: Arc<Self>,
         call: Call,
         begin: B,
-    ) -> impl Future<Output = Answer<A>> + Send + use<'_, A, B, W>
+    ) -> impl Future<Output = Answer<A>> + Send + use<A, B, W>
     where
         A: Send + 'static,
         B: FnOnce() -> W + Send + 'static,
         W: Future<Output = Verdict<A>> + Send + 'static,
     {
-        let led = match self.join(&call) {
-            Joined::Leader(leading) => Ok(self.lead(call, leading, None, begin)),
-            joined => Err(Box::pin(async move {
-                let (leading, deadline) = self.wait_or_lead(&call, joined).await?;
-                Ok(self.lead(call, leading, Some(deadline), begin))
-            })),
+        let led = match engine.join(&call) {
+            Joined::Leader(leading) => Ok(engine.lead(call, leading, None, begin)),
+            joined => {
+                let engine = Arc::clone(&engine);
+                Err(Box::pin(async move {
+                    let (leading, deadline) = engine.wait_or_lead(&call, joined).await?;
+                    Ok(engine.lead(call, leading, Some(deadline), begin))
+                }))
+            }
         };
         async move {
             let led = match led {
@@ -152,7 +155,7 @@ impl Engine {
             };
             match led {
                 Ok((_requester, part)) => {
-                    self.run(part).await.map_or_else(Answer::from, Ended::answer)
+                    engine.run(part).await.map_or_else(Answer::from, Ended::answer)
                 }
                 Err(answer) => answer,
             }
@@ -335,7 +338,7 @@ impl Engine {
 
     /// Row "look-up" that needs no claim: a flight to share, or one to lead.
     fn join(&self, call: &Call) -> Joined {
-        self.flights.join((call.key, call.fingerprint))
+        self.flights.join(&call.key, &call.fingerprint)
     }
 
     /// Waits for the flight that a call `joined`. If there is none any more, the flight to lead, and

@@ -51,7 +51,7 @@ impl fmt::Debug for Fingerprint {
 #[derive(Debug)]
 pub(crate) struct RequestDigest<'a, C> {
     pub(crate) method: &'a str,
-    pub(crate) path: &'a str,
+    pub(crate) path: &'a [u8],
     pub(crate) content: Content<'a>,
     /// The values of the credential headers in the configured order; `None` where a scope says whose
     /// key it is.
@@ -62,7 +62,7 @@ pub(crate) struct RequestDigest<'a, C> {
 #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
 pub(crate) enum Content<'a> {
     /// Query and raw body.
-    Raw { query: Option<&'a str>, body: &'a [u8] },
+    Raw { query: Option<&'a [u8]>, body: &'a [u8] },
     /// The value of `fingerprint = …`, which replaces both.
     Expression(&'a [u8; 32]),
 }
@@ -86,7 +86,7 @@ impl<'a, C: Iterator<Item = (&'a str, &'a [u8])>> RequestDigest<'a, C> {
     ) -> Fingerprint {
         encoder.restart(b'F');
         encoder.text(self.method);
-        encoder.text(self.path);
+        encoder.text_bytes(self.path);
         match self.credentials {
             None => encoder.absent(),
             Some(values) => {
@@ -103,7 +103,10 @@ impl<'a, C: Iterator<Item = (&'a str, &'a [u8])>> RequestDigest<'a, C> {
                 &[]
             }
             Content::Raw { query, body } => {
-                query.encode(encoder);
+                match query {
+                    Some(query) => encoder.text_bytes(query),
+                    None => encoder.absent(),
+                }
                 encoder.length(body.len());
                 body
             }
@@ -121,8 +124,8 @@ mod tests {
     fn fingerprint(query: Option<&str>, body: &[u8], credentials: Option<Credentials>) -> String {
         RequestDigest {
             method: "POST",
-            path: "/accounts/1/deposit",
-            content: Content::Raw { query, body },
+            path: b"/accounts/1/deposit",
+            content: Content::Raw { query: query.map(str::as_bytes), body },
             credentials: credentials.map(IntoIterator::into_iter),
         }
         .fingerprint(&mut KeyEncoder::new(b'F'), None)

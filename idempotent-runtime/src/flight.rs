@@ -5,14 +5,16 @@
 //! that a request which reuses a key with other content never joins, and the store judges it.
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
     future::Future,
+    hash::BuildHasher as _,
+    mem,
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
+use hashbrown::{HashTable, hash_table::Entry};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep_until},
@@ -25,13 +27,12 @@ use crate::{
 
 const SHARDS: usize = 64;
 
-type FlightKey = (StorageKey, Fingerprint);
-
-type Shard = Mutex<HashMap<FlightKey, Arc<Flight>, Seeded>>;
+type Shard = Mutex<HashTable<Arc<Flight>>>;
 
 /// All flights of one runtime.
 pub(crate) struct Flights {
     shards: [Shard; SHARDS],
+    hasher: Seeded,
     waiting: AtomicUsize,
     max_waiting: usize,
     max_waiting_per_key: usize,
@@ -39,7 +40,10 @@ pub(crate) struct Flights {
 
 /// One running operation and those who wait for it.
 pub(crate) struct Flight {
-    key: FlightKey,
+    key: StorageKey,
+    fingerprint: Fingerprint,
+    /// Of the key.
+    hash: u64,
     phase: Mutex<Phase>,
     changed: Notify,
     waiting: AtomicUsize,
@@ -80,9 +84,9 @@ pub(crate) enum Joined {
 
 impl Flights {
     pub(crate) fn new(max_waiting: usize, max_waiting_per_key: usize) -> Arc<Self> {
-        let hasher = Seeded::random();
         Arc::new(Self {
-            shards: std::array::from_fn(|_| Mutex::new(HashMap::with_hasher(hasher))),
+            shards: std::array::from_fn(|_| Mutex::default()),
+            hasher: Seeded::random(),
             waiting: AtomicUsize::new(0),
             max_waiting,
             max_waiting_per_key,
@@ -90,8 +94,10 @@ impl Flights {
     }
 
     /// Joins the flight of an operation, or begins one.
-    pub(crate) fn join(self: &Arc<Self>, key: FlightKey) -> Joined {
-        match lock(self.shard(&key)).entry(key) {
+    pub(crate) fn join(self: &Arc<Self>, key: &StorageKey, fingerprint: &Fingerprint) -> Joined {
+        let hash = self.hasher.hash_one(key);
+        let same = |flight: &Arc<Flight>| flight.key == *key && flight.fingerprint == *fingerprint;
+        match lock(self.shard(key)).entry(hash, same, |flight| flight.hash) {
             Entry::Occupied(entry) if entry.get().is_alive() => {
                 let flight = Arc::clone(entry.get());
                 if !admit(&self.waiting, self.max_waiting) {
@@ -104,9 +110,11 @@ impl Flights {
                 Joined::Waiter(Waiter { flights: Arc::clone(self), flight })
             }
             entry => {
-                let flight = Arc::new(Flight::new(key));
+                let flight = Arc::new(Flight::new(*key, *fingerprint, hash));
                 let superseded = match entry {
-                    Entry::Occupied(mut entry) => Some(entry.insert(Arc::clone(&flight))),
+                    Entry::Occupied(mut entry) => {
+                        Some(mem::replace(entry.get_mut(), Arc::clone(&flight)))
+                    }
                     Entry::Vacant(entry) => {
                         entry.insert(Arc::clone(&flight));
                         None
@@ -117,17 +125,16 @@ impl Flights {
         }
     }
 
-    fn shard(&self, (key, _): &FlightKey) -> &Shard {
+    fn shard(&self, key: &StorageKey) -> &Shard {
         &self.shards[usize::from(key.as_bytes()[0]) % SHARDS]
     }
 
     /// Takes a flight away, and puts back the one that it superseded if that still runs.
     fn remove(&self, flight: &Arc<Flight>, superseded: Option<Arc<Flight>>) {
-        if let Entry::Occupied(mut entry) = lock(self.shard(&flight.key)).entry(flight.key)
-            && Arc::ptr_eq(entry.get(), flight)
-        {
+        let mut shard = lock(self.shard(&flight.key));
+        if let Ok(mut entry) = shard.find_entry(flight.hash, |other| Arc::ptr_eq(other, flight)) {
             match superseded.filter(|older| !older.has_landed()) {
-                Some(older) => drop(entry.insert(older)),
+                Some(older) => *entry.get_mut() = older,
                 None => drop(entry.remove()),
             }
         }
@@ -143,9 +150,11 @@ fn admit(count: &AtomicUsize, max: usize) -> bool {
 }
 
 impl Flight {
-    fn new(key: FlightKey) -> Self {
+    fn new(key: StorageKey, fingerprint: Fingerprint, hash: u64) -> Self {
         Self {
             key,
+            fingerprint,
+            hash,
             phase: Mutex::new(Phase::Claiming),
             changed: Notify::new(),
             waiting: AtomicUsize::new(0),

@@ -77,11 +77,7 @@ impl Function {
 
     #[must_use]
     pub fn key<K: KeyPart + ?Sized>(mut self, key: &K) -> Self {
-        let mut encoder = self.scope.take().unwrap_or_else(|| {
-            let mut encoder = KeyEncoder::storage_key();
-            encoder.absent();
-            encoder
-        });
+        let mut encoder = self.scope.take().unwrap_or_else(KeyEncoder::without_scope);
         encoder.text(self.site.operation());
         encoder.expect_content();
         key.encode(&mut encoder);

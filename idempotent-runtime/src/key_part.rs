@@ -12,6 +12,9 @@ const DERIVATION_VERSION: u8 = 1;
 /// Inputs up to this size are hashed in one call; beyond, the tail is streamed uncopied.
 pub(crate) const ONE_SHOT: usize = 1024;
 
+/// Room for what most keys are made of.
+const TYPICAL: usize = 256;
+
 /// What can stand in `key = …`, `scope = …` and `fingerprint = …`.
 ///
 /// Implemented for integers, `bool`, `char`, strings, bytes, `Option`, tuples, slices, references
@@ -71,14 +74,22 @@ pub struct KeyEncoder {
 
 impl KeyEncoder {
     pub(crate) fn new(domain: u8) -> Self {
-        let mut bytes = Vec::with_capacity(256);
-        bytes.extend([DERIVATION_VERSION, domain]);
-        Self { bytes, has_content: false, has_absent: false }
+        let bytes = Vec::with_capacity(TYPICAL);
+        let mut encoder = Self { bytes, has_content: false, has_absent: false };
+        encoder.restart(domain);
+        encoder
     }
 
     /// Begins a storage key: scope, operation and key follow.
     pub(crate) fn storage_key() -> Self {
         Self::new(b'K')
+    }
+
+    /// Begins a storage key that has no scope: operation and key follow.
+    pub(crate) fn without_scope() -> Self {
+        let mut encoder = Self::storage_key();
+        encoder.absent();
+        encoder
     }
 
     pub(crate) fn finish_storage_key(&mut self, secret: Option<&[u8; 32]>) -> StorageKey {
@@ -112,11 +123,16 @@ impl KeyEncoder {
         self.prefixed(b's', text.as_bytes());
     }
 
+    /// Writes a string that is known by its bytes.
+    #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
+    pub(crate) fn text_bytes(&mut self, text: &[u8]) {
+        self.prefixed(b's', text);
+    }
+
     /// Writes the string that the parts make together.
     #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
     pub(crate) fn joined(&mut self, parts: [&str; 3]) {
-        self.bytes.push(b's');
-        self.length(parts.iter().map(|part| part.len()).sum());
+        self.head(b's', parts.iter().map(|part| part.len()).sum());
         for part in parts {
             self.has_content |= !part.is_empty();
             self.bytes.extend_from_slice(part.as_bytes());
@@ -130,14 +146,12 @@ impl KeyEncoder {
 
     /// Writes the head of a list or tuple whose `len` items follow.
     pub fn list(&mut self, len: usize) {
-        self.bytes.push(b'l');
-        self.length(len);
+        self.head(b'l', len);
     }
 
     /// Writes the head of a map whose `len` names and values follow.
     pub(crate) fn map(&mut self, len: usize) {
-        self.bytes.push(b'm');
-        self.length(len);
+        self.head(b'm', len);
     }
 
     pub(crate) fn float(&mut self, float: f64) {
@@ -153,9 +167,19 @@ impl KeyEncoder {
 
     fn prefixed(&mut self, tag: u8, content: &[u8]) {
         self.has_content |= !content.is_empty();
-        self.bytes.push(tag);
-        self.length(content.len());
+        self.head(tag, content.len());
         self.bytes.extend_from_slice(content);
+    }
+
+    /// A tag and the length of what follows.
+    fn head(&mut self, tag: u8, len: usize) {
+        match u8::try_from(len) {
+            Ok(len) if len < 0x80 => self.bytes.extend_from_slice(&[tag, len]),
+            _ => {
+                self.bytes.push(tag);
+                self.length(len);
+            }
+        }
     }
 
     /// A length of 7 bits a byte, the lowest first; the high bit says that more follow. Most are one
@@ -170,10 +194,9 @@ impl KeyEncoder {
     }
 
     /// Empties it for another digest.
-    #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
     pub(crate) fn restart(&mut self, domain: u8) {
         self.bytes.clear();
-        self.bytes.extend([DERIVATION_VERSION, domain]);
+        self.bytes.extend_from_slice(&[DERIVATION_VERSION, domain]);
     }
 
     #[cfg(test)]

@@ -21,6 +21,9 @@ pub(crate) enum Contender {
     /// `#[idempotent]` of this repository.
     #[cfg(feature = "ours")]
     Ours,
+    /// The same with `runtime = state.idempotency` instead of the `Extension` layer.
+    #[cfg(feature = "ours")]
+    OursInState,
     /// The crate `idempotent` 2.0.0.
     Idempotent,
     /// The crate `axum-idempotent` 0.6.0.
@@ -38,6 +41,8 @@ impl Contender {
             Self::Bare => "bare",
             #[cfg(feature = "ours")]
             Self::Ours => "ours",
+            #[cfg(feature = "ours")]
+            Self::OursInState => "ours-in-state",
             Self::Idempotent => "idempotent",
             Self::AxumIdempotent => "axum-idempotent",
         }
@@ -54,7 +59,9 @@ impl Contender {
         let guarded = match self {
             Self::Bare => bare(&app),
             #[cfg(feature = "ours")]
-            Self::Ours => ours(&app),
+            Self::Ours => idempotent_benches::ours(&app, large_store()),
+            #[cfg(feature = "ours")]
+            Self::OursInState => idempotent_benches::ours_in_state(&app, large_store()),
             Self::Idempotent => with_idempotent(&app)?,
             Self::AxumIdempotent => with_axum_idempotent(&app),
         };
@@ -62,11 +69,10 @@ impl Contender {
     }
 }
 
-/// With its defaults, but for the memory: more than the 256 MiB that it would refuse new keys at.
+/// More than the 256 MiB that the store would refuse new keys at.
 #[cfg(feature = "ours")]
-fn ours(app: &App) -> Router {
-    let store = idempotent_runtime::MemoryStore::builder().budget(16 << 30).build();
-    idempotent_benches::ours(app, store)
+fn large_store() -> idempotent_runtime::MemoryStore {
+    idempotent_runtime::MemoryStore::builder().budget(16 << 30).build()
 }
 
 /// As its README shows, with its defaults (a day is one of them); no scope.

@@ -56,12 +56,13 @@ fn replay(record: &Record, replayed: bool) -> Response {
     });
     *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.reserve(recorded.len() + 2);
+    // Room for the two below, and for the length that axum adds.
+    headers.reserve(recorded.len() + 3);
     extend(headers, recorded);
     if replayed {
         headers.insert(REPLAYED, HeaderValue::from_static("true"));
     }
-    if !headers.contains_key(header::CACHE_CONTROL) {
+    if recorded.iter().all(|(name, _)| name != header::CACHE_CONTROL) {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     response

@@ -94,7 +94,7 @@ impl Call {
     #[allow(clippy::needless_pass_by_value)] // a constant of the generated code
     pub fn key_header(mut self, name: HeaderName) -> Self {
         let Some(kept) = self.kept.take() else { return self };
-        let key = key_header(&kept.headers, &name);
+        let key = key_header(&kept.head, &name);
         self.key = Some(key.and_then(|key| self.freeze(&kept, Some(&*key))));
         self.kept = Some(kept);
         self
@@ -137,11 +137,7 @@ impl Call {
         }
         let secret = settings.secret.as_ref();
         let operation = operation(self.spec, kept)?;
-        let mut encoder = scope.unwrap_or_else(|| {
-            let mut encoder = KeyEncoder::storage_key();
-            encoder.absent();
-            encoder
-        });
+        let mut encoder = scope.unwrap_or_else(KeyEncoder::without_scope);
         operation.encode(&mut encoder);
         encoder.expect_content();
         let Some(key) = key else {
@@ -171,16 +167,17 @@ impl Call {
         encoder: &mut KeyEncoder,
     ) -> Fingerprint {
         let credentials = (!has_scope).then(|| {
-            settings.credentials.iter().flat_map(|name| {
-                kept.headers.get_all(name).map(|value| (name.as_str(), value.as_bytes()))
-            })
+            settings
+                .credentials
+                .iter()
+                .flat_map(|name| kept.head.get_all(name).map(|value| (name.as_str(), value)))
         });
         let digest = RequestDigest {
             method: kept.method.as_str(),
-            path: kept.uri.path(),
+            path: kept.head.path(),
             content: match &self.fingerprint {
                 Some(digest) => Content::Expression(digest),
-                None => Content::Raw { query: kept.uri.query(), body: &kept.body },
+                None => Content::Raw { query: kept.head.query(), body: &kept.body },
             },
             credentials,
         };

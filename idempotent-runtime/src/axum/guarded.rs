@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use http::{HeaderMap, Method, Uri, request::Parts};
+use http::{HeaderMap, Method, request::Parts};
 use http_body_util::LengthLimitError;
 
 use super::{
@@ -20,7 +20,7 @@ use crate::{
     attempt::AttemptSlot,
     http::{
         capture::{Captured, capture},
-        key_header::KeptHeaders,
+        head::Head,
         problem::Problem,
     },
     idempotency::Idempotency,
@@ -42,8 +42,7 @@ pub struct Guard(pub(super) Option<Box<Kept>>);
 
 pub(super) struct Kept {
     pub(super) method: Method,
-    pub(super) uri: Uri,
-    pub(super) headers: KeptHeaders,
+    pub(super) head: Head,
     pub(super) body: Bytes,
     pub(super) route: Option<MatchedPath>,
     pub(super) runtime: Option<Idempotency>,
@@ -79,20 +78,20 @@ where
         request: Request,
         state: &S,
     ) -> impl Future<Output = Result<Self, Self::Rejection>> + Send {
-        Self::extract(request, state)
+        // Outside of the future, which holds the request once.
+        Self::extract(open(request), state)
     }
 }
 
 impl<T> Guarded<T> {
     async fn extract<S, M>(
-        request: Request,
+        Opened { parts, body, announced, runtime }: Opened,
         state: &S,
     ) -> Result<Self, GuardedRejection<T::Rejection>>
     where
         T: FromRequest<S, M>,
         S: Send + Sync,
     {
-        let Opened { parts, body, announced, runtime } = open(request);
         let body = match buffer(body, announced, max_bytes(runtime.as_ref())).await {
             Ok(body) => body,
             Err(problem) => {
@@ -136,13 +135,12 @@ fn keep(
     runtime: Option<Idempotency>,
 ) -> (Box<Kept>, Request) {
     let uri = match parts.extensions.get::<OriginalUri>() {
-        Some(OriginalUri(uri)) => uri.clone(),
-        None => parts.uri.clone(),
+        Some(OriginalUri(uri)) => uri,
+        None => &parts.uri,
     };
     let kept = Box::new(Kept {
         method: parts.method.clone(),
-        uri,
-        headers: KeptHeaders::of(&parts.headers),
+        head: Head::of(uri, &parts.headers),
         body: body.clone(),
         route: parts.extensions.get().cloned(),
         runtime,

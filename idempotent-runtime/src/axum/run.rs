@@ -1,6 +1,6 @@
 //! The one call that the attribute writes.
 
-use std::{future::Future, pin::pin};
+use std::{future::Future, pin::pin, sync::Arc};
 
 use axum::response::Response;
 
@@ -9,18 +9,21 @@ use super::{
     call::{Call, Step},
     outcome::Outcome,
 };
-use crate::{engine, idempotency::Idempotency};
+use crate::{
+    engine::{self, Engine},
+    idempotency::Idempotency,
+};
 
 /// What is left to do for a request.
-enum Ready {
-    Direct,
+enum Ready<D, G> {
+    Direct(D),
     Answered(Response),
-    Guard(Idempotency, engine::Call),
+    Guard(Idempotency, G),
 }
 
-fn ready(call: Call) -> Ready {
+fn ready(call: Call) -> Ready<(), engine::Call> {
     let guarding = match call.step() {
-        Step::Direct => return Ready::Direct,
+        Step::Direct => return Ready::Direct(()),
         Step::Answer(problem, runtime) => {
             return Ready::Answered(problem_response(problem, runtime.as_ref()));
         }
@@ -36,20 +39,33 @@ fn ready(call: Call) -> Ready {
 }
 
 /// Guards `body`, which runs in a task of its own as soon as it has to wait.
-pub async fn run<F, R>(call: Call, body: F, reply: fn(R) -> Response) -> Outcome<R>
+///
+/// Not an async function: what is frozen of a request is used up here, and its future stays small.
+pub fn run<F, R>(
+    call: Call,
+    body: F,
+    reply: fn(R) -> Response,
+) -> impl Future<Output = Outcome<R>> + Send
 where
     F: Future<Output = R> + Send + 'static,
     R: 'static,
 {
-    match ready(call) {
-        Ready::Direct => Outcome::of(body.await),
-        Ready::Answered(response) => Outcome::answered(response),
+    let ready = match ready(call) {
+        Ready::Direct(()) => Ready::Direct(body),
+        Ready::Answered(response) => Ready::Answered(response),
         Ready::Guard(runtime, call) => {
-            let (engine, shape) = (runtime.engine.clone(), Shape::of(&call));
-            let work =
+            let (engine, shape) = (Arc::clone(&runtime.engine), Shape::of(&call));
+            let begin =
                 move || async move { verdict(reply(body.await), shape, &engine.settings).await };
-            let answer = runtime.engine.answer(call, work).await;
-            Outcome::answered(response(answer, &runtime))
+            let answer = Engine::answer(Arc::clone(&runtime.engine), call, begin);
+            Ready::Guard(runtime, answer)
+        }
+    };
+    async move {
+        match ready {
+            Ready::Direct(body) => Outcome::of(body.await),
+            Ready::Answered(response) => Outcome::answered(response),
+            Ready::Guard(runtime, answer) => Outcome::answered(response(answer.await, &runtime)),
         }
     }
 }
@@ -60,7 +76,7 @@ where
     F: Future<Output = R>,
 {
     match ready(call) {
-        Ready::Direct => Outcome::of(body.await),
+        Ready::Direct(()) => Outcome::of(body.await),
         Ready::Answered(response) => Outcome::answered(response),
         Ready::Guard(runtime, call) => {
             let shape = Shape::of(&call);

@@ -4,24 +4,28 @@ use http::{HeaderMap, HeaderName, header};
 
 use crate::record::Headers;
 
-/// RFC 9110, section 7.6.1: fields that belong to one connection.
-const HOP_BY_HOP: [HeaderName; 9] = [
-    header::CONNECTION,
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    header::TE,
-    header::TRAILER,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-    HeaderName::from_static("keep-alive"),
-    HeaderName::from_static("proxy-connection"),
-];
+/// RFC 9110, section 7.6.1: whether a field belongs to one connection.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+            | "proxy-connection"
+            | "te"
+            | "trailer"
+            | "transfer-encoding"
+            | "upgrade"
+    )
+}
 
 /// The headers of an answer that are given to everybody, in their order.
 ///
 /// `Content-Length` follows from the body, except for an answer that tells a length without having
 /// a body, as to `HEAD`.
 pub(crate) fn recorded(headers: &HeaderMap, unrecorded: &[HeaderName], body_len: usize) -> Headers {
+    let has_options = headers.keys().any(|name| name == header::CONNECTION);
     let nominated = |name: &HeaderName| {
         headers.get_all(header::CONNECTION).iter().any(|value| {
             let mut options = value.as_bytes().split(|byte| *byte == b',');
@@ -32,7 +36,9 @@ pub(crate) fn recorded(headers: &HeaderMap, unrecorded: &[HeaderName], body_len:
     for (name, value) in headers {
         let skipped = match *name {
             header::CONTENT_LENGTH => body_len > 0 || value == "0",
-            _ => HOP_BY_HOP.contains(name) || unrecorded.contains(name) || nominated(name),
+            _ => {
+                is_hop_by_hop(name) || unrecorded.contains(name) || (has_options && nominated(name))
+            }
         };
         if !skipped {
             recorded.push((name.clone(), value.clone()));

@@ -5,43 +5,18 @@
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderName;
 use sfv::{BareItem, Item, Parser};
 
-use super::problem::Problem;
-use crate::settings::describes_the_message;
+use super::{head::Head, problem::Problem};
 
 /// Longest key, in characters.
 const MAX_LEN: usize = 255;
 
-/// The headers of a request that may be its key or its credentials. A whole header map is dear to
-/// clone, and most of what stands in one is neither.
-#[derive(Debug)]
-pub(crate) struct KeptHeaders(Vec<(HeaderName, HeaderValue)>);
-
-impl KeptHeaders {
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
-        let mut kept = Vec::with_capacity(2);
-        for (name, value) in headers {
-            if !describes_the_message(name) {
-                kept.push((name.clone(), value.clone()));
-            }
-        }
-        Self(kept)
-    }
-
-    pub(crate) fn get_all(&self, name: &HeaderName) -> impl Iterator<Item = &HeaderValue> {
-        self.0.iter().filter(move |(kept, _)| kept == name).map(|(_, value)| value)
-    }
-}
-
-/// The key in `headers`, without its quotes.
-pub(crate) fn key_header<'a>(
-    headers: &'a KeptHeaders,
-    name: &HeaderName,
-) -> Result<Cow<'a, str>, Problem> {
-    let mut values = headers.get_all(name);
-    let value = values.next().ok_or(Problem::KeyMissing)?.as_bytes();
+/// The key in the field `name`, without its quotes.
+pub(crate) fn key_header<'a>(head: &'a Head, name: &HeaderName) -> Result<Cow<'a, str>, Problem> {
+    let mut values = head.get_all(name);
+    let value = values.next().ok_or(Problem::KeyMissing)?;
     if values.next().is_some() {
         return Err(Problem::KeyInvalid("the header stands more than once"));
     }
@@ -66,7 +41,7 @@ fn parse(value: &[u8]) -> Result<Cow<'_, str>, Problem> {
         };
     }
     match std::str::from_utf8(value) {
-        Ok(key) if key.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(Cow::Borrowed(key)),
+        Ok(key) if value.iter().all(u8::is_ascii_graphic) => Ok(Cow::Borrowed(key)),
         _ => Err(Problem::KeyInvalid(
             "a key consists of visible ASCII characters; one with spaces has to be quoted",
         )),
@@ -75,7 +50,7 @@ fn parse(value: &[u8]) -> Result<Cow<'_, str>, Problem> {
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderMap, HeaderValue, Uri};
 
     use super::*;
 
@@ -86,7 +61,7 @@ mod tests {
         for value in values {
             headers.append(NAME, HeaderValue::from_bytes(value).unwrap());
         }
-        key_header(&KeptHeaders::of(&headers), &NAME).map(Cow::into_owned)
+        key_header(&Head::of(&Uri::default(), &headers), &NAME).map(Cow::into_owned)
     }
 
     /// CASES 39: quotes, escapes, commas, percent signs and outer spaces in keys that are taken.

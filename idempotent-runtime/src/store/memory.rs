@@ -2,6 +2,7 @@
 
 mod budget;
 mod clock;
+mod deadlines;
 mod held;
 mod records;
 mod shard;

@@ -16,6 +16,7 @@ use moka::{Expiry, notification::RemovalCause, policy::EvictionPolicy, sync::Cac
 use super::{
     budget::{EVICTABLE_COST, record_cost},
     clock::{Clock, Moment},
+    deadlines::Deadline,
     table::{Place, Table},
 };
 use crate::{hash::Seeded, key::StorageKey, record::Record};
@@ -75,6 +76,13 @@ impl Records {
         match self {
             Self::Kept(records) => records.remove(place),
             Self::Evictable(evicting) => evicting.cache.remove(place.key),
+        }
+    }
+
+    /// Removes the record that ends at `deadline`; one that ends later stays. moka removes by itself.
+    pub(super) fn remove_ended(&mut self, deadline: Deadline) {
+        if let Self::Kept(records) = self {
+            records.remove_if(deadline.hash, |outcome| outcome.expires_at == deadline.at);
         }
     }
 

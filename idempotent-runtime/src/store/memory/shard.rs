@@ -1,21 +1,17 @@
 //! One part of the key space. Every transition of a key happens under its shard's lock.
 
-use std::{
-    cmp::Reverse,
-    collections::{BinaryHeap, binary_heap::PeekMut},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use super::{
     budget::{Ledger, RECORD_COST, record_cost},
     clock::{Moment, Tokens},
+    deadlines::{Deadline, Deadlines},
     held::Held,
     records::{Evicting, Outcome, Records},
     table::{Place, Table},
 };
 use crate::{
     hash::Seeded,
-    key::StorageKey,
     lease::Lease,
     store::{AcquireRequest, Acquired, StoreError},
 };
@@ -33,16 +29,8 @@ pub(super) struct Shard {
     sweep_at: usize,
     /// One for each record that the ledger is charged for, and the only place where that charge is
     /// given back.
-    deadlines: BinaryHeap<Reverse<Deadline>>,
+    deadlines: Deadlines,
     ledger: Arc<Ledger>,
-    hasher: Seeded,
-}
-
-#[derive(PartialEq, Eq, PartialOrd, Ord, Debug)]
-struct Deadline {
-    at: Moment,
-    key: StorageKey,
-    charged: usize,
 }
 
 impl Shard {
@@ -55,9 +43,8 @@ impl Shard {
             held: Table::new(hasher),
             records: Records::new(hasher, evicting),
             sweep_at: SMALL,
-            deadlines: BinaryHeap::new(),
+            deadlines: Deadlines::default(),
             ledger,
-            hasher,
         }
     }
 
@@ -125,7 +112,7 @@ impl Shard {
             && !self.records.is_evicting()
         {
             held.charge.settle(cost);
-            self.deadlines.push(Reverse(Deadline { at, key: *place.key, charged: cost }));
+            self.deadlines.push(Deadline { at, hash: place.hash, charged: cost });
         }
     }
 
@@ -134,13 +121,7 @@ impl Shard {
         let held = self.held.remove(place).is_some_and(|held| !held.is_forgotten(now));
         let Some(outcome) = self.records.remove(place) else { return held };
         // A walk through the shard, which is what a person's call may cost.
-        self.deadlines.retain(|Reverse(deadline)| {
-            let found = deadline.key == *place.key;
-            if found {
-                self.ledger.give_back(deadline.charged);
-            }
-            !found
-        });
+        self.deadlines.take(place.hash, |deadline| self.ledger.give_back(deadline.charged));
         held || !outcome.expires_at.has_come(now)
     }
 
@@ -148,9 +129,7 @@ impl Shard {
     pub(super) fn tidy(&mut self, now: Moment) {
         self.purge_records(now, TIDY);
         self.records.shrink();
-        if self.deadlines.capacity() > SMALL.max(4 * self.deadlines.len()) {
-            self.deadlines.shrink_to(2 * self.deadlines.len());
-        }
+        self.deadlines.shrink();
         if self.held.len() >= self.sweep_at {
             self.purge_held(now, usize::MAX);
             self.sweep_at = SMALL.max(2 * self.held.len());
@@ -167,16 +146,11 @@ impl Shard {
     pub(super) fn purge_records(&mut self, now: Moment, limit: usize) -> usize {
         let mut removed = 0;
         while removed < limit
-            && let Some(next) = self.deadlines.peek_mut()
-            && next.0.at.has_come(now)
+            && let Some(deadline) = self.deadlines.pop(now)
         {
-            let Reverse(Deadline { key, charged, .. }) = PeekMut::pop(next);
             // The key may have been completed again since.
-            let place = Place::of(&key, self.hasher);
-            if self.records.alive(place, now).is_none() {
-                self.records.remove(place);
-            }
-            self.ledger.give_back(charged);
+            self.records.remove_ended(deadline);
+            self.ledger.give_back(deadline.charged);
             removed += 1;
         }
         removed

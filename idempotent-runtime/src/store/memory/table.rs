@@ -10,7 +10,7 @@ use crate::{hash::Seeded, key::StorageKey};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Place<'a> {
     pub(super) key: &'a StorageKey,
-    hash: u64,
+    pub(super) hash: u64,
 }
 
 impl<'a> Place<'a> {
@@ -63,6 +63,13 @@ impl<V> Table<V> {
     pub(super) fn remove(&mut self, place: Place<'_>) -> Option<V> {
         let entry = self.entries.find_entry(place.hash, |(key, _)| key == place.key).ok()?;
         Some(entry.remove().0.1)
+    }
+
+    /// Removes a value that is known by the hash of its key.
+    pub(super) fn remove_if(&mut self, hash: u64, is_it: impl Fn(&V) -> bool) {
+        if let Ok(entry) = self.entries.find_entry(hash, |(_, value)| is_it(value)) {
+            entry.remove();
+        }
     }
 
     /// Removes at most `limit` of those that `is_over`, and says how many.

@@ -1,0 +1,108 @@
+//! When the records of a shard expire, and what each of them is charged.
+
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque, binary_heap::PeekMut},
+};
+
+use super::clock::Moment;
+
+/// Below this many entries a table is not worth shrinking.
+const SMALL: usize = 64;
+
+/// The end of a record. Told by the hash of its key and the moment: of two records that agree in
+/// both, both have expired.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) struct Deadline {
+    pub(super) at: Moment,
+    pub(super) hash: u64,
+    pub(super) charged: usize,
+}
+
+/// In the order in which they come where most have one ttl; those that end sooner than an earlier one
+/// stand in a heap. A queue is written at its end only: a heap of a million reads all over memory.
+#[derive(Debug, Default)]
+pub(super) struct Deadlines {
+    in_order: VecDeque<Deadline>,
+    others: BinaryHeap<Reverse<Deadline>>,
+}
+
+impl Deadlines {
+    pub(super) fn push(&mut self, deadline: Deadline) {
+        match self.in_order.back() {
+            Some(last) if deadline.at < last.at => self.others.push(Reverse(deadline)),
+            _ => self.in_order.push_back(deadline),
+        }
+    }
+
+    /// Takes one that has come.
+    pub(super) fn pop(&mut self, now: Moment) -> Option<Deadline> {
+        if let Some(first) = self.in_order.pop_front_if(|first| first.at.has_come(now)) {
+            return Some(first);
+        }
+        let first = self.others.peek_mut().filter(|first| first.0.at.has_come(now))?;
+        Some(PeekMut::pop(first).0)
+    }
+
+    /// Takes those of one hash: a walk through all.
+    pub(super) fn take(&mut self, hash: u64, mut taken: impl FnMut(Deadline)) {
+        let mut keep = |deadline: &Deadline| {
+            let found = deadline.hash == hash;
+            if found {
+                taken(*deadline);
+            }
+            !found
+        };
+        self.in_order.retain(&mut keep);
+        self.others.retain(|Reverse(deadline)| keep(deadline));
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.in_order.len() + self.others.len()
+    }
+
+    /// Gives memory back when most of it is not used any more.
+    pub(super) fn shrink(&mut self) {
+        if self.in_order.capacity() > SMALL.max(4 * self.in_order.len()) {
+            self.in_order.shrink_to(2 * self.in_order.len());
+        }
+        if self.others.capacity() > SMALL.max(4 * self.others.len()) {
+            self.others.shrink_to(2 * self.others.len());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn after(seconds: u64) -> Moment {
+        Moment::ORIGIN.after(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn every_deadline_comes_once_it_is_due_whatever_the_order_it_was_pushed_in() {
+        let mut deadlines = Deadlines::default();
+        for (hash, seconds) in [5, 9, 2, 9, 7, 1, 12].into_iter().enumerate() {
+            let hash = hash as u64;
+            deadlines.push(Deadline { at: after(seconds), hash, charged: 1 });
+        }
+        let due = |deadlines: &mut Deadlines, now| {
+            let mut due: Vec<_> =
+                std::iter::from_fn(|| deadlines.pop(after(now))).map(|next| next.hash).collect();
+            due.sort_unstable();
+            due
+        };
+        assert!(due(&mut deadlines, 0).is_empty());
+        assert_eq!(due(&mut deadlines, 5), [0, 2, 5]);
+        assert_eq!(due(&mut deadlines, 8), [4]);
+        assert_eq!(deadlines.len(), 3);
+        let mut taken = 0;
+        deadlines.take(3, |deadline| taken += deadline.charged);
+        assert_eq!(taken, 1);
+        assert_eq!(due(&mut deadlines, 12), [1, 6]);
+        assert_eq!(deadlines.len(), 0);
+    }
+}
