@@ -1,6 +1,6 @@
 //! `Guarded<T>`: the last argument of a guarded handler, and what the guard keeps of the request.
 
-use std::{error::Error, fmt, marker::PhantomData};
+use std::{error::Error, fmt, marker::PhantomData, mem};
 
 use axum::{
     RequestExt as _,
@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use http::{HeaderMap, Method, request::Parts};
+use http::{HeaderMap, Method};
 use http_body_util::LengthLimitError;
 
 use super::{
@@ -78,50 +78,28 @@ where
         request: Request,
         state: &S,
     ) -> impl Future<Output = Result<Self, Self::Rejection>> + Send {
-        // Outside of the future, which holds the request once.
-        Self::extract(open(request), state)
+        let announced = request.body().size_hint().lower();
+        let runtime = request.extensions().get::<Idempotency>().cloned();
+        let mut request = request.with_limited_body();
+        // A block and not an async function, so that its future holds the request once.
+        async move {
+            let body = mem::take(request.body_mut());
+            let body = match buffer(body, announced, max_bytes(runtime.as_ref())).await {
+                Ok(body) => body,
+                Err(problem) => {
+                    let response = problem_response(problem, runtime.as_ref());
+                    return Err(GuardedRejection::guard(response));
+                }
+            };
+            let mut kept = keep(&mut request, body, runtime);
+            // Boxed, so that the future of a guarded handler is not twice as large as that of a bare one.
+            let extract = Box::pin(T::from_request(request, state));
+            let (value, asked) = noting_attempts(extract).await;
+            kept.attempt = kept.attempt.take().or(asked);
+            let value = value.map_err(GuardedRejection::inner)?;
+            Ok(Self { value, guard: Guard(Some(kept)) })
+        }
     }
-}
-
-impl<T> Guarded<T> {
-    async fn extract<S, M>(
-        Opened { parts, body, announced, runtime }: Opened,
-        state: &S,
-    ) -> Result<Self, GuardedRejection<T::Rejection>>
-    where
-        T: FromRequest<S, M>,
-        S: Send + Sync,
-    {
-        let body = match buffer(body, announced, max_bytes(runtime.as_ref())).await {
-            Ok(body) => body,
-            Err(problem) => {
-                let response = problem_response(problem, runtime.as_ref());
-                return Err(GuardedRejection::guard(response));
-            }
-        };
-        let (mut kept, request) = keep(parts, body, runtime);
-        // Boxed, so that the future of a guarded handler is not twice as large as that of a bare one.
-        let extract = Box::pin(T::from_request(request, state));
-        let (value, asked) = noting_attempts(extract).await;
-        kept.attempt = kept.attempt.take().or(asked);
-        let value = value.map_err(GuardedRejection::inner)?;
-        Ok(Self { value, guard: Guard(Some(kept)) })
-    }
-}
-
-struct Opened {
-    parts: Parts,
-    body: Body,
-    /// What the body was said to hold at least, before it was limited.
-    announced: u64,
-    runtime: Option<Idempotency>,
-}
-
-fn open(request: Request) -> Opened {
-    let announced = request.body().size_hint().lower();
-    let (parts, body) = request.with_limited_body().into_parts();
-    let runtime = parts.extensions.get::<Idempotency>().cloned();
-    Opened { parts, body, announced, runtime }
 }
 
 fn max_bytes(runtime: Option<&Idempotency>) -> usize {
@@ -130,27 +108,25 @@ fn max_bytes(runtime: Option<&Idempotency>) -> usize {
 
 /// Keeps what the guard needs; the request goes on whole.
 fn keep(
-    parts: Parts,
+    request: &mut Request,
     (body, trailers): (Bytes, Option<HeaderMap>),
     runtime: Option<Idempotency>,
-) -> (Box<Kept>, Request) {
-    let uri = match parts.extensions.get::<OriginalUri>() {
-        Some(OriginalUri(uri)) => uri,
-        None => &parts.uri,
-    };
+) -> Box<Kept> {
+    let extensions = request.extensions();
+    let uri = extensions.get::<OriginalUri>().map_or(request.uri(), |original| &original.0);
     let kept = Box::new(Kept {
-        method: parts.method.clone(),
-        head: Head::of(uri, &parts.headers),
+        method: request.method().clone(),
+        head: Head::of(uri, request.headers()),
         body: body.clone(),
-        route: parts.extensions.get().cloned(),
+        route: extensions.get().cloned(),
         runtime,
-        attempt: parts.extensions.get().cloned(),
+        attempt: extensions.get().cloned(),
     });
-    let body = match trailers {
+    *request.body_mut() = match trailers {
         Some(trailers) => with_trailers(body, trailers),
         None => Body::from(body),
     };
-    (kept, Request::from_parts(parts, body))
+    kept
 }
 
 /// `announced` is what the body was said to hold at least, before it was limited.
