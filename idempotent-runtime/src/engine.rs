@@ -126,7 +126,8 @@ impl Engine {
     /// to wait.
     ///
     /// Not an async function, and given what makes the work instead of the work: all of it comes to
-    /// be in one box, and what the caller awaits stays small.
+    /// be in one box, and what the caller awaits stays small. Await it at once: the flight begins
+    /// here, and duplicates wait for it.
     #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
     pub(crate) fn answer<A, B, W>(
         engine: Arc<Self>,
@@ -189,8 +190,7 @@ impl Engine {
                 Err(landing) => Ended::landed(landing),
                 Ok(mut running) => {
                     running.begin(&call);
-                    // In a block: what the handler held is dropped before its outcome is settled.
-                    let executed = { execute(pin!(begin())).await };
+                    let executed = execute(pin!(begin())).await;
                     match engine.settle_at_once(&call, running, executed) {
                         Ok(ended) => ended,
                         Err((running, executed)) => {
@@ -219,9 +219,9 @@ impl Engine {
         W: Future<Output = Verdict<A>>,
     {
         // What may have to wait is boxed, so that the future of a call that does not stays small.
-        let _running = self.tasks.token();
         let mut joined = self.join(&call);
-        let (mut running, _requester) = loop {
+        // The token goes last: `drain` waits for what a call that is dropped gives back.
+        let (_token, _requester, mut running) = loop {
             let (leading, deadline) = match joined {
                 Joined::Leader(leading) => (leading, None),
                 joined => match Box::pin(self.wait_or_lead(&call, joined)).await {
@@ -229,14 +229,15 @@ impl Engine {
                     Err(answer) => return answer,
                 },
             };
+            let token = self.tasks.token();
             let requester = Requester(Arc::clone(leading.flight()));
             match self.claim_at_once(&call, leading) {
-                Ok(running) => break (running, requester),
+                Ok(running) => break (token, requester, running),
                 Err(leading) => {
                     match Box::pin(self.claim_beside(call.clone(), leading, deadline)).await {
                         // The claim ended long before this caller was polled again.
                         Ok(running) if running.is_lost() => drop(running),
-                        Ok(running) => break (running, requester),
+                        Ok(running) => break (token, requester, running),
                         Err(answer) => return answer.with(None),
                     }
                 }
@@ -359,7 +360,11 @@ impl Engine {
                 None => break Refusal::InProgress.into(),
                 Some(Some(answer)) => break answer,
                 // The flight vanished: the store has to be asked.
-                Some(None) => joined = self.join(call),
+                Some(None) => {
+                    // First the place among those who wait, which it may need again.
+                    drop(waiter);
+                    joined = self.join(call);
+                }
             }
         };
         call.observe(&self.observer, answer.outcome());

@@ -1,19 +1,17 @@
 //! Leases: the exclusive right to execute, for a bounded time.
 
 use std::{
+    cell::Cell,
     collections::BTreeMap,
     fmt,
-    sync::{
-        Arc, LazyLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::{Arc, LazyLock},
 };
 
 use bytes::Bytes;
 
 use crate::key::{StorageKey, write_hex};
 
-/// Random id of one acquisition, drawn by the engine before it asks the store.
+/// Id of one acquisition, drawn by the engine before it asks the store; no two are alike.
 ///
 /// A store that has granted this id grants it again, so an `acquire` whose answer was lost can be
 /// repeated.
@@ -21,14 +19,24 @@ use crate::key::{StorageKey, write_hex};
 pub struct LeaseId([u8; 16]);
 
 impl LeaseId {
-    /// A new id: a random number that this process drew once, counted up.
-    ///
-    /// As unlikely to meet another process's as a random number each, and never one of its own.
+    /// A new id, unlike any other: each thread draws a random number, counts up from it, and draws
+    /// anew after 1,024 ids, so that a process which is forked or restored from a snapshot soon
+    /// parts from its twin.
     pub fn random() -> Self {
-        static ORIGIN: LazyLock<u128> = LazyLock::new(rand::random);
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        Self(ORIGIN.wrapping_add(u128::from(count)).to_le_bytes())
+        const COUNTED: u32 = 1024;
+        thread_local! {
+            static NEXT: Cell<(u128, u32)> = const { Cell::new((0, 0)) };
+        }
+        let drawn = NEXT.try_with(|next| {
+            let (id, left) = match next.get() {
+                (_, 0) => (rand::random(), COUNTED),
+                counted => counted,
+            };
+            next.set((id.wrapping_add(1), left - 1));
+            id
+        });
+        // At the end of its thread there is nothing to count on.
+        Self(drawn.unwrap_or_else(|_| rand::random::<u128>()).to_le_bytes())
     }
 
     /// An id from the 16 bytes that a store kept.

@@ -115,6 +115,7 @@ pub(super) fn verdict(
         shape.verdict(parts, captured, settings)
     }
 }
+
 /// The body as it is recorded: a small one in a buffer of its own, not as a part of a larger one that
 /// would live as long.
 fn kept(bytes: &Bytes) -> Bytes {

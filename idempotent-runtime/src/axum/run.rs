@@ -14,7 +14,7 @@ use crate::{
     idempotency::Idempotency,
 };
 
-/// What is left to do for a request.
+/// What is left to do for a request: `D` to run it as if there were no attribute, `G` to guard it.
 enum Ready<D, G> {
     Direct(D),
     Answered(Response),

@@ -14,7 +14,7 @@ use super::{Call, Engine, claim::Seen};
 use crate::{
     attempt::Granted,
     execution::Execution,
-    flight::Leading,
+    flight::{Landing, Leading},
     heartbeat::{Beating, LeaseWatch},
     lease::{Lease, LeaseId},
     settings::OnAbandoned,
@@ -48,6 +48,14 @@ impl Running {
         if let Some(held) = held {
             held.handler = Handler::Begun;
         }
+    }
+
+    /// Tells everybody.
+    pub(super) fn land(self, landing: Landing) {
+        let Self { permit, leading, held } = self;
+        drop(permit);
+        leading.land(landing);
+        drop(held);
     }
 
     /// Whether another may hold the lease by now.

@@ -41,7 +41,7 @@ impl Engine {
         if !taken {
             return Err((running, executed));
         }
-        running.leading.land(Landing::of(&executed, true));
+        running.land(Landing::of(&executed, true));
         Ok(Ended::of(executed))
     }
 
@@ -67,7 +67,8 @@ impl Engine {
         {
             return Box::pin(self.unsettled(call, running, executed, error, until)).await;
         }
-        running.leading.land(Landing::of(&executed, running.held.is_some()));
+        let landing = Landing::of(&executed, running.held.is_some());
+        running.land(landing);
         Ended::of(executed)
     }
 
@@ -95,11 +96,11 @@ impl Engine {
         match (truth, executed) {
             (Truth::Other(theirs), Ok(Verdict::Final { .. }))
             | (Truth::Other(theirs @ Landing::Record(_)), Ok(Verdict::Transient { .. })) => {
-                running.leading.land(theirs.clone());
+                running.land(theirs.clone());
                 Ended::landed(theirs)
             }
             (Truth::Ours | Truth::Other(_), executed) => {
-                running.leading.land(landing);
+                running.land(landing);
                 Ended::of(executed)
             }
             (Truth::Unknown { lost }, Ok(Verdict::Final { record, answer })) => {

@@ -1,4 +1,4 @@
-//! Reads a response body up to a bound, so that what is recorded is what is answered.
+//! Reads a body up to a bound: a request's for its fingerprint, an answer's for its record.
 
 use std::{
     mem,
@@ -48,7 +48,7 @@ where
             }
             State::New(body, max) => Reading { body, max, read: Buffer::default(), trailers: None },
             State::Waiting(reading) => *reading,
-            State::Done => return Poll::Pending,
+            State::Done => panic!("a body that was read to its end is polled again"),
         };
         match reading.go_on(cx) {
             Ok(captured) => Poll::Ready(captured),
@@ -73,12 +73,16 @@ where
 {
     /// Reads until it has to wait.
     fn go_on(mut self, cx: &mut Context<'_>) -> Result<Captured<B>, Box<Self>> {
-        while !self.body.is_end_stream() {
+        // To `None`, whatever the body says of its end: one that checks itself fails there.
+        loop {
             let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
                 return Err(Box::new(self));
             };
             match frame.map(|frame| frame.map(Frame::into_data)) {
-                None => break,
+                None => {
+                    let bytes = self.read.into_bytes();
+                    return Ok(Captured::Whole { bytes, trailers: self.trailers });
+                }
                 Some(Ok(Ok(data))) => {
                     self.read.push(data);
                     if self.read.len() > self.max {
@@ -92,7 +96,6 @@ where
                 }
             }
         }
-        Ok(Captured::Whole { bytes: self.read.into_bytes(), trailers: self.trailers })
     }
 }
 

@@ -7,8 +7,7 @@ use http::{HeaderMap, HeaderName, Uri};
 use crate::settings::describes_the_message;
 
 /// Path, query, and the fields that may be the key or a credential of a request, in one buffer: a
-/// whole header map is dear to clone, and what is kept of it is read once.
-#[derive(Debug)]
+/// whole header map is dear to clone, and what is kept of it is read once. Shows nothing of it.
 pub(crate) struct Head {
     text: Vec<u8>,
     path_end: usize,

@@ -318,3 +318,46 @@ async fn many_handlers_share_one_beat_and_each_keeps_its_lease() {
     }
     assert_eq!(handler.runs(), 50);
 }
+
+/// What is renewed is told by its lease, not by the place that it has among the others.
+#[tokio::test(start_paused = true)]
+async fn the_end_of_a_lost_lease_ends_no_other() {
+    let (store, gate) = (faulty(), Gate::new());
+    let process = Process::new(&store, &Handler::gated(&gate));
+    let lost = process.begin_pay("lost").await;
+    gate.reached().await;
+    store.next(Step::Renew, Fault::LeaseLost);
+    sleep_until(Instant::now() + LEASE / 3).await;
+    until(|| store.calls(Step::Renew) == 1).await;
+    // The next lease takes the place of the lost one, whose handler ends then.
+    let kept = process.begin_pay("kept").await;
+    gate.reached().await;
+    gate.open();
+    lost.answer().await;
+    sleep(2 * LEASE).await;
+    assert!(matches!(process.state("kept").await, KeyState::Leased { .. }));
+    gate.open();
+    assert_paid(&kept.answer().await, 2, 1);
+}
+
+/// The same for a renewal whose answer comes when its lease was settled.
+#[tokio::test(start_paused = true)]
+async fn a_late_answer_to_a_renewal_ends_no_other_lease() {
+    let (store, gate, renewal) = (faulty(), Gate::new(), Gate::new());
+    let process = Process::new(&store, &Handler::gated(&gate));
+    let settled = process.begin_pay("settled").await;
+    gate.reached().await;
+    store.next(Step::Renew, Fault::Hold(renewal.clone()));
+    sleep_until(Instant::now() + LEASE / 3).await;
+    renewal.reached().await;
+    gate.open();
+    assert_paid(&settled.answer().await, 1, 1);
+    let kept = process.begin_pay("kept").await;
+    gate.reached().await;
+    // The store says that the settled lease is no more.
+    renewal.open();
+    sleep(2 * LEASE).await;
+    assert!(matches!(process.state("kept").await, KeyState::Leased { .. }));
+    gate.open();
+    assert_paid(&kept.answer().await, 2, 1);
+}

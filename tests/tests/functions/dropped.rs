@@ -165,3 +165,18 @@ async fn a_duplicate_of_a_call_that_nobody_polls_waits_as_long_as_it_may() {
     assert_eq!(call.await.unwrap(), shipment(1, 1));
     assert_eq!(work.runs(), 1);
 }
+
+/// Of one that waits there is nothing left when its process ends: no lease, no outcome.
+#[tokio::test(start_paused = true)]
+async fn drain_does_not_count_those_who_only_wait() {
+    let gate = Gate::new();
+    let consumer = Consumer::new(MemoryStore::new(), &Work::gated(&gate));
+    let first = consumer.begin("e").await;
+    gate.reached().await;
+    let waiting = consumer.begin("e").await;
+    all_wait().await;
+    assert_eq!(consumer.runtime.drain(Duration::from_millis(1)).await, 1);
+    gate.open();
+    assert_eq!(first.outcome().await.unwrap(), shipment(1, 1));
+    assert_eq!(waiting.outcome().await.unwrap(), shipment(1, 1));
+}

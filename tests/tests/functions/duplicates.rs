@@ -107,6 +107,43 @@ async fn after_an_error_one_of_those_who_waited_runs() {
     }
 }
 
+/// A duplicate that asks anew does not stand in its own way where the places to wait are counted.
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_anew_gives_up_its_place_first() {
+    let (fails, ships) = (Gate::new(), Gate::new());
+    let work = Work::new({
+        let (fails, ships) = (fails.clone(), ships.clone());
+        move |run| {
+            let (fails, ships) = (fails.clone(), ships.clone());
+            async move {
+                if run.nth == 1 {
+                    fails.pass().await;
+                    return Err(ShipError::NoCarrier(1));
+                }
+                ships.pass().await;
+                run.shipped()
+            }
+        }
+    });
+    let consumer = Consumer::with(settings(MemoryStore::new()).max_waiters(1), &work);
+    let first = consumer.begin("e").await;
+    fails.reached().await;
+    let waiting = consumer.begin("e").await;
+    all_wait().await;
+    // The first fails; before the one that waits is polled again, a third has begun.
+    fails.open();
+    let third = tokio::spawn({
+        let consumer = consumer.clone();
+        async move { consumer.call("e").await }
+    });
+    ships.reached().await;
+    all_wait().await;
+    ships.open();
+    assert!(matches!(first.outcome().await.unwrap_err(), ShipError::NoCarrier(1)));
+    assert_eq!(third.await.unwrap().unwrap(), shipment(2, 2));
+    assert_eq!(waiting.outcome().await.unwrap(), shipment(2, 2));
+}
+
 /// Each of those who waited runs at most once, one after the other.
 #[tokio::test(start_paused = true)]
 async fn where_every_execution_fails_every_caller_gets_an_error_of_its_own() {

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::kit::{
-    Effects, Gated, all_wait, every_path, give_up_after, hang_up, pay, pay_gated, payments,
+    Effects, Gated, all_wait, every_path, give_up_after, hang_up, memory, pay, pay_gated, payments,
     poll_once, spawn,
 };
 
@@ -141,20 +141,23 @@ async fn a_lease_granted_to_a_client_that_is_gone_is_released_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_request_dropped_before_its_claim_is_sent_leaves_the_key_free() {
     let store = Faulty::new(MemoryStore::new());
-    let (app, runtime, effects) = over(&store);
-    {
-        let mut request = pin!(ask().send(&app));
-        if poll_once(&mut request).await.is_ready() {
-            // Without debug assertions nothing here has to wait.
-            assert!(!cfg!(debug_assertions) && effects.count() == 1);
-            return;
+    for runtime in [memory(), Idempotency::new(store.clone())] {
+        let effects = Effects::default();
+        let app = payments(&runtime, effects.clone(), pay);
+        {
+            let mut request = pin!(ask().send(&app));
+            if poll_once(&mut request).await.is_ready() {
+                // Without debug assertions nothing here has to wait.
+                assert!(!cfg!(debug_assertions) && effects.count() == 1);
+                continue;
+            }
+            assert_eq!(store.calls(Step::Acquire), 0);
         }
-        assert_eq!(store.calls(Step::Acquire), 0);
+        all_wait().await;
+        assert!(!matches!(state_of(&runtime).await, KeyState::Leased { .. }));
+        assert_eq!(effects.count(), 0, "nobody wants it");
+        assert_eq!(ask().send(&app).await.text(), "payment 1");
     }
-    all_wait().await;
-    assert!(!matches!(state_of(&runtime).await, KeyState::Leased { .. }));
-    assert_eq!(effects.count(), 0, "nobody wants it");
-    assert_eq!(ask().send(&app).await.text(), "payment 1");
 }
 
 /// A duplicate that waits wants the answer, so the lease is used although its own request is gone.

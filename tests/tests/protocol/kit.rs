@@ -180,16 +180,20 @@ impl<S: Send + Sync> FromRequestParts<S> for User {
 const MORE: &[u8] = &[b'x'; 16_384];
 
 /// A body of frames that ends as told.
+#[derive(Default)]
 pub(crate) struct Frames {
     chunks: VecDeque<Frame<Bytes>>,
     end: End,
     announced: SizeHint,
     endless: usize,
+    /// Whether the next frame is there, of a body whose frames have to be waited for.
+    there: Option<bool>,
 }
 
 /// What follows the frames of a body.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum End {
+    #[default]
     Proper,
     /// The connection breaks.
     Error,
@@ -203,20 +207,21 @@ impl Frames {
     pub(crate) fn body(chunks: &[&'static str], end: End) -> Body {
         let data = |chunk: &&'static str| Frame::data(Bytes::from_static(chunk.as_bytes()));
         let chunks = chunks.iter().map(data).collect();
-        Body::new(Self { chunks, end, announced: SizeHint::new(), endless: 0 })
+        Body::new(Self { chunks, end, ..Self::default() })
     }
 
     /// A body that announces its length and never begins.
     pub(crate) fn announcing(bytes: usize) -> Body {
         let announced = SizeHint::with_exact(bytes as u64);
-        Body::new(Self { chunks: VecDeque::new(), end: End::Stall, announced, endless: 0 })
+        Body::new(Self { end: End::Stall, announced, ..Self::default() })
     }
 
+    /// Each of its frames has to be waited for.
     pub(crate) fn with_trailers(chunks: &[&'static str], trailers: HeaderMap) -> Body {
         let data = |chunk: &&'static str| Frame::data(Bytes::from_static(chunk.as_bytes()));
         let mut chunks: VecDeque<_> = chunks.iter().map(data).collect();
         chunks.push_back(Frame::trailers(trailers));
-        Body::new(Self { chunks, end: End::Proper, announced: SizeHint::new(), endless: 0 })
+        Body::new(Self { chunks, there: Some(false), ..Self::default() })
     }
 }
 
@@ -226,9 +231,16 @@ impl http_body::Body for Frames {
 
     fn poll_frame(
         self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = self.get_mut();
+        if let Some(there) = &mut this.there {
+            *there = !*there;
+            if *there {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
         if let Some(frame) = this.chunks.pop_front() {
             return Poll::Ready(Some(Ok(frame)));
         }

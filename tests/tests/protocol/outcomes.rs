@@ -12,7 +12,10 @@ use idempotent_runtime::{
 };
 use idempotent_tests::post;
 
-use crate::kit::{Effects, End, Frames, Script, answering, every_path, memory, payments, scripted};
+use crate::kit::{
+    Effects, End, Frames, Gated, Script, answering, every_path, memory, pay, pay_gated, payments,
+    scripted, spawn,
+};
 
 #[idempotent(key = header("Idempotency-Key"), record = final)]
 async fn record_final(State(script): State<Script>) -> Response {
@@ -237,5 +240,45 @@ async fn read_to_error(mut body: axum::body::Body) -> (String, String) {
             Ok(frame) => read.extend(frame.into_data().unwrap()),
             Err(error) => return (String::from_utf8(read).unwrap(), error.to_string()),
         }
+    }
+}
+
+/// A store that answers at once is believed no more than any other: what it does not take is not so.
+#[tokio::test(start_paused = true)]
+async fn an_owner_whose_key_was_forgotten_answers_what_another_has_recorded() {
+    let store = MemoryStore::new();
+    let (late, other) = (Gated::default(), Effects::default());
+    let owner = Idempotency::new(store.clone());
+    let app = payments(&owner, late.clone(), pay_gated);
+    let elsewhere = payments(&Idempotency::new(store), other.clone(), pay);
+    let request = spawn(&app, post("/payments").key("k"));
+    late.gate.reached().await;
+    assert!(owner.forget(&None::<&str>, "POST /payments", "k", true).await.unwrap());
+    for _ in 0..2 {
+        // Another answer than the owner's.
+        other.happen();
+    }
+    let recorded = post("/payments").key("k").send(&elsewhere).await;
+    assert_eq!(recorded.text(), "payment 3");
+    late.gate.open();
+    assert_eq!(request.await.unwrap().text(), "payment 3");
+    assert_eq!(late.effects.count(), 1);
+}
+
+#[idempotent(key = header("Idempotency-Key"))]
+async fn says_recorded(attempt: Attempt) -> (StatusCode, &'static str) {
+    attempt.recording().expect("it is guarded").begin();
+    (StatusCode::CREATED, "in a transaction that never was")
+}
+
+/// After `record_in` has begun only what the store confirms is answered, whatever store it is.
+#[tokio::test(start_paused = true)]
+async fn an_answer_said_to_be_recorded_is_not_given_where_the_store_has_none() {
+    for (path, runtime) in every_path() {
+        let app = payments(&runtime, (), says_recorded);
+        let answer = post("/payments").key("k").send(&app).await;
+        answer.assert_problem(500, "not_committed");
+        let state = runtime.inspect(&None::<&str>, "POST /payments", "k").await.unwrap();
+        assert!(matches!(state, KeyState::Released { .. }), "{path}: {state:?}");
     }
 }

@@ -1,12 +1,18 @@
 //! Request bodies that are too large, break, stall or lie: nothing is executed.
 
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
 use axum::{
-    Router,
+    BoxError, Router,
     body::Body,
     extract::{DefaultBodyLimit, State},
 };
 use bytes::Bytes;
 use http::StatusCode;
+use http_body::Frame;
 use idempotent_runtime::{Idempotency, KeyState, MemoryStore, idempotent};
 use idempotent_tests::{Answer, Request, post};
 
@@ -224,4 +230,39 @@ async fn one_body_is_one_request_however_it_was_cut() {
         assert!(ask().send_body(&app, Frames::body(cut, End::Proper)).await.is_replayed());
     }
     assert_eq!(effects.count(), 1);
+}
+
+/// A body that finds out at its very end that it was tampered with.
+#[derive(Default)]
+struct Tampered(u8);
+
+impl http_body::Body for Tampered {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.0 += 1;
+        Poll::Ready(match self.0 {
+            1 => Some(Ok(Frame::data(Bytes::from_static(b"{}")))),
+            2 => Some(Err("the digest is another".into())),
+            _ => None,
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0 > 0
+    }
+}
+
+/// CASES 37: also where the error comes after all of the content.
+#[tokio::test]
+async fn a_body_that_fails_at_its_end_is_not_executed() {
+    let effects = Effects::default();
+    let app = payments(&memory(), effects.clone(), pay);
+    let answer = ask().send_body(&app, Body::new(Tampered::default())).await;
+    answer.assert_problem(400, "body_unreadable");
+    assert_eq!(effects.count(), 0);
 }

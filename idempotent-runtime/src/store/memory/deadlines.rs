@@ -19,8 +19,9 @@ pub(super) struct Deadline {
     pub(super) charged: usize,
 }
 
-/// In the order in which they come where most have one ttl; those that end sooner than an earlier one
-/// stand in a heap. A queue is written at its end only: a heap of a million reads all over memory.
+/// In a queue where they come in order, as those of one ttl do; those that end sooner than an earlier
+/// one stand in a heap: with several ttls all but the longest. A queue is written at its end only, a
+/// heap of a million reads all over memory.
 #[derive(Debug, Default)]
 pub(super) struct Deadlines {
     in_order: VecDeque<Deadline>,
@@ -55,10 +56,6 @@ impl Deadlines {
         };
         self.in_order.retain(&mut keep);
         self.others.retain(|Reverse(deadline)| keep(deadline));
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.in_order.len() + self.others.len()
     }
 
     /// Gives memory back when most of it is not used any more.
@@ -98,11 +95,11 @@ mod tests {
         assert!(due(&mut deadlines, 0).is_empty());
         assert_eq!(due(&mut deadlines, 5), [0, 2, 5]);
         assert_eq!(due(&mut deadlines, 8), [4]);
-        assert_eq!(deadlines.len(), 3);
+        assert_eq!(deadlines.in_order.len() + deadlines.others.len(), 3);
         let mut taken = 0;
         deadlines.take(3, |deadline| taken += deadline.charged);
         assert_eq!(taken, 1);
         assert_eq!(due(&mut deadlines, 12), [1, 6]);
-        assert_eq!(deadlines.len(), 0);
+        assert_eq!(deadlines.in_order.len() + deadlines.others.len(), 0);
     }
 }

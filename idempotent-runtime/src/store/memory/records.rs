@@ -86,6 +86,14 @@ impl Records {
         }
     }
 
+    /// How many stand here, expired ones too.
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Kept(records) => records.len(),
+            Self::Evictable(_) => 0,
+        }
+    }
+
     /// Whether moka bounds the records, rather than the ledger.
     pub(super) fn is_evicting(&self) -> bool {
         matches!(self, Self::Evictable(_))

@@ -160,6 +160,6 @@ impl Shard {
     pub(super) fn count(&self, now: Moment) -> (usize, usize, usize) {
         let leased = self.held.values().filter(|held| held.is_live(now)).count();
         let known = self.held.values().filter(|held| !held.is_forgotten(now)).count();
-        (leased, known - leased, self.deadlines.len())
+        (leased, known - leased, self.records.len())
     }
 }

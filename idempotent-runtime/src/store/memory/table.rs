@@ -67,7 +67,10 @@ impl<V> Table<V> {
 
     /// Removes a value that is known by the hash of its key.
     pub(super) fn remove_if(&mut self, hash: u64, is_it: impl Fn(&V) -> bool) {
-        if let Ok(entry) = self.entries.find_entry(hash, |(_, value)| is_it(value)) {
+        // The table itself compares a few bits of the hash.
+        let found =
+            |(key, value): &(StorageKey, V)| is_it(value) && self.hasher.hash_one(key) == hash;
+        if let Ok(entry) = self.entries.find_entry(hash, found) {
             entry.remove();
         }
     }

@@ -165,3 +165,18 @@ async fn a_key_that_was_completed_again_is_not_purged_with_its_old_record() {
     }
     assert_eq!(store.usage().bytes, 0);
 }
+
+/// Records that end at one instant are told apart by the hash of their key, all of it.
+#[tokio::test(start_paused = true)]
+async fn of_thousands_of_records_that_end_at_one_instant_every_one_goes() {
+    const KEYS: u32 = 10_000;
+    let store = MemoryStore::new();
+    for n in 0..KEYS {
+        complete(&store, &ask(n).granted(&store), b"42");
+    }
+    assert_eq!(store.usage().completed, KEYS as usize);
+    advance(TTL).await;
+    assert_eq!(purge(&store), KEYS as usize);
+    let usage = store.usage();
+    assert_eq!((usage.completed, usage.bytes), (0, 0));
+}
