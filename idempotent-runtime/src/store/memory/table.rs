@@ -97,3 +97,34 @@ impl<V> Table<V> {
         self.entries.shrink_to(capacity, |(key, _)| hasher.hash_one(key));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(n: u16) -> StorageKey {
+        let mut bytes = [0; 32];
+        bytes[..2].copy_from_slice(&n.to_be_bytes());
+        StorageKey::from_bytes(bytes)
+    }
+
+    /// A table compares 7 bits of a hash, which a thousand others share with one of a hundred keys.
+    #[test]
+    fn a_value_is_removed_by_all_of_the_hash_of_its_key() {
+        let hasher = Seeded::random();
+        let mut table = Table::new(hasher);
+        for n in 0..100 {
+            table.insert_new(Place::of(&key(n), hasher), n);
+        }
+        for n in 100..1100 {
+            table.remove_if(Place::of(&key(n), hasher).hash, |_| true);
+        }
+        assert_eq!(table.len(), 100);
+        for n in 0..100 {
+            table.remove_if(Place::of(&key(n), hasher).hash, |value| *value != n);
+            assert!(table.get(Place::of(&key(n), hasher)).is_some());
+            table.remove_if(Place::of(&key(n), hasher).hash, |value| *value == n);
+        }
+        assert_eq!(table.len(), 0);
+    }
+}

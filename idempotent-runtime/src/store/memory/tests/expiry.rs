@@ -166,7 +166,6 @@ async fn a_key_that_was_completed_again_is_not_purged_with_its_old_record() {
     assert_eq!(store.usage().bytes, 0);
 }
 
-/// Records that end at one instant are told apart by the hash of their key, all of it.
 #[tokio::test(start_paused = true)]
 async fn of_thousands_of_records_that_end_at_one_instant_every_one_goes() {
     const KEYS: u32 = 10_000;
