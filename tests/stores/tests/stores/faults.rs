@@ -8,7 +8,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use axum::response::Response;
@@ -138,6 +138,10 @@ impl Server for PostgresServer {
 const LEASE: Duration = Duration::from_secs(7);
 /// Clients, each of which has one key under way.
 const CLIENTS: usize = 6;
+/// How many keys succeed before a fault, and again after it.
+const KEYS: usize = 8 * CLIENTS;
+/// How long may pass without what a test waits for.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What a trickle of requests has come to.
 #[derive(Clone, Default)]
@@ -162,9 +166,9 @@ impl Trickle {
         run.paid()
     }
 
-    /// Sends keys from all clients while `fault` lasts, and a little longer; each key until it
-    /// succeeds. Then looks at each of them.
-    async fn through(self, processes: Vec<Process>, fault: impl Future<Output = ()>) -> Self {
+    /// Sends keys from all clients before, during and after `fault`, each key until it succeeds. Then
+    /// looks at each of them.
+    async fn through(&self, processes: Vec<Process>, fault: impl Future<Output = ()>) {
         let mut clients = JoinSet::new();
         for client in 0..CLIENTS {
             let (trickle, processes) = (self.clone(), processes.clone());
@@ -177,13 +181,45 @@ impl Trickle {
                 }
             });
         }
-        sleep(Duration::from_millis(200)).await;
-        fault.await;
-        sleep(Duration::from_millis(200)).await;
-        self.ends.store(true, Ordering::SeqCst);
-        in_time(clients.join_all()).await;
+        let course = async {
+            self.goes_on(KEYS).await;
+            fault.await;
+            self.goes_on(KEYS).await;
+            self.ends.store(true, Ordering::SeqCst);
+        };
+        let ended = async {
+            // A client that sees what it may not see ends with a panic, which ends the test.
+            while let Some(ended) = clients.join_next().await {
+                ended.unwrap();
+            }
+        };
+        in_time(async { tokio::join!(course, ended) }).await;
         self.verify(&processes).await;
-        self
+    }
+
+    /// Waits until so many keys more have succeeded.
+    async fn goes_on(&self, keys: usize) {
+        let enough = self.answers.lock().unwrap().len() + keys;
+        let answered = || self.answers.lock().unwrap().len() >= enough;
+        self.until("keys that succeed", answered).await;
+    }
+
+    /// Waits until one more request is told that its store is unavailable.
+    async fn is_refused(&self) {
+        let before = self.unavailable();
+        self.until("a refusal", || self.unavailable() > before).await;
+    }
+
+    async fn until(&self, what: &str, is_so: impl Fn() -> bool) {
+        let deadline = Instant::now() + PATIENCE;
+        while !is_so() {
+            let (answers, refusals) = (self.answers.lock().unwrap().len(), self.refusals());
+            assert!(
+                Instant::now() < deadline,
+                "waited for {PATIENCE:?} in vain: {what}; {answers} keys, refusals {refusals:?}"
+            );
+            sleep(Duration::from_millis(2)).await;
+        }
     }
 
     /// Sends one key, to another process each time, until it succeeds.
@@ -226,6 +262,12 @@ impl Trickle {
     fn refusals(&self) -> Vec<String> {
         self.refusals.lock().unwrap().clone()
     }
+
+    /// How often a request was told that its store is unavailable.
+    fn unavailable(&self) -> usize {
+        let refusals = self.refusals.lock().unwrap();
+        refusals.iter().filter(|refusal| *refusal == "store_unavailable").count()
+    }
 }
 
 async fn processes<B: Backend>(place: &B, trickle: &Trickle) -> Vec<Process> {
@@ -264,10 +306,10 @@ async fn a_server_that_hangs_for_five_seconds_delays_and_repeats_nothing<S: Serv
     let processes = processes(&broken.place, &trickle).await;
     let fault = async {
         block_in_place(|| broken.server.pause());
-        sleep(Duration::from_secs(5)).await;
+        tokio::join!(sleep(Duration::from_secs(5)), trickle.is_refused());
         block_in_place(|| broken.server.resume());
     };
-    let trickle = trickle.through(processes, fault).await;
+    trickle.through(processes, fault).await;
     assert!(trickle.refusals().contains(&"store_unavailable".to_owned()));
 }
 
@@ -278,7 +320,7 @@ async fn connections_that_are_closed_by_the_server_are_opened_again<S: Server>(b
     let fault = async {
         for _ in 0..5 {
             block_in_place(|| broken.server.sever(&broken.place));
-            sleep(Duration::from_millis(100)).await;
+            trickle.goes_on(CLIENTS).await;
         }
     };
     trickle.through(processes, fault).await;
@@ -295,15 +337,17 @@ async fn a_server_that_refuses_connections_is_a_503_until_it_takes_them<S: Serve
         processes.push(process(broken.place.connect_through(&proxy).await, &handler));
         proxies.push(proxy);
     }
-    let fault = async {
-        for refuse in [true, false] {
-            for proxy in &proxies {
-                proxy.refuse(refuse);
-                proxy.cut();
-            }
-            sleep(Duration::from_secs(1)).await;
+    let refuse = |refuse| {
+        for proxy in &proxies {
+            proxy.refuse(refuse);
+            proxy.cut();
         }
     };
-    let trickle = trickle.through(processes, fault).await;
+    let fault = async {
+        refuse(true);
+        tokio::join!(sleep(Duration::from_secs(1)), trickle.is_refused());
+        refuse(false);
+    };
+    trickle.through(processes, fault).await;
     assert!(trickle.refusals().contains(&"store_unavailable".to_owned()));
 }

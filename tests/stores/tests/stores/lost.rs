@@ -35,10 +35,11 @@ fn lose(proxy: &Arc<Proxy>, key: &str) {
     match WAYS.into_iter().find(|way| format!("{way:?}") == key) {
         Some(Lost::Cut) => proxy.lose_answers(1, Answers::Cut),
         Some(Lost::Silent) => {
-            let proxy = Arc::clone(proxy);
+            let (proxy, lost) = (Arc::clone(proxy), proxy.lost_answers());
             proxy.answers(Answers::Swallow);
             tokio::spawn(async move {
                 sleep(Duration::from_millis(400)).await;
+                until(async || proxy.lost_answers() > lost).await;
                 proxy.answers(Answers::Pass);
                 proxy.cut();
             });
