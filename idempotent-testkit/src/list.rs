@@ -219,18 +219,23 @@ macro_rules! conformance {
 #[macro_export]
 macro_rules! __tests {
     ({ $attributes:tt $harness:expr } $($group:ident { $($name:ident)* })*) => {
-        $($($crate::__one_test! { $attributes $name $harness })*)*
+        // One for all tests: a closure in each would be a type of its own, and what runs a check would
+        // be compiled once for each.
+        async fn __harness() -> impl $crate::Available {
+            $harness
+        }
+        $($($crate::__one_test! { $attributes $name })*)*
     };
 }
 
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __one_test {
-    ([$($attribute:tt)*] $name:ident $harness:expr) => {
+    ([$($attribute:tt)*] $name:ident) => {
         #[test]
         $($attribute)*
         fn $name() {
-            $crate::__test(::core::stringify!($name), || async { $harness });
+            $crate::__test(::core::stringify!($name), __harness);
         }
     };
 }

@@ -29,8 +29,7 @@ impl RedisCluster {
                 .option("cluster-enabled", "yes")
                 .option("cluster-port", &free_port().to_string())
                 .option("cluster-node-timeout", "2000")
-                .option("cluster-replica-validity-factor", "0")
-                .option("repl-diskless-sync-delay", "0");
+                .option("cluster-replica-validity-factor", "0");
             nodes.push(node.start()?);
         }
         let cluster = Self { nodes, masters };

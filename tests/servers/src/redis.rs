@@ -38,7 +38,6 @@ impl RedisBuilder {
     /// A replica of `master`.
     pub fn replica_of(self, master: &RedisServer) -> Self {
         self.option("replicaof", &format!("127.0.0.1 {}", master.port()))
-            .option("repl-diskless-sync-delay", "0")
     }
 
     /// Starts the server and waits until it answers; `None` where there is no `redis-server`.
@@ -56,6 +55,8 @@ impl RedisBuilder {
         let (port, directory) = (free_port(), temporary_directory("redis", None));
         let mut arguments: Vec<String> = ["--bind", "127.0.0.1", "--port", &port.to_string()]
             .into_iter()
+            // A master's own delay is what its replicas wait for: 5 s, in case that more of them come.
+            .chain(["--repl-diskless-sync-delay", "0"])
             .chain(["--save", "", "--appendonly", "no", "--dir"])
             .map(str::to_owned)
             .collect();
