@@ -7,16 +7,20 @@ use idempotent_sqlx::{
 };
 use idempotent_testkit::{Capabilities, Garbage, Harness};
 
-use crate::kit::{Mode, Schema};
+use crate::{
+    kit::{Mode, Schema},
+    used::{Free, Used},
+};
 
-pub(crate) struct Postgres {
-    schema: Schema,
+struct Postgres {
+    schema: Used,
     admin: PgPool,
 }
 
 impl Postgres {
     async fn new(mode: Mode) -> Option<Self> {
-        let schema = Schema::new(mode).await?;
+        static FREE: [Free; 3] = [const { Free::new() }; 3];
+        let schema = FREE[mode as usize].take(|| Schema::new(mode)).await?;
         Some(Self { admin: schema.pool(1), schema })
     }
 }

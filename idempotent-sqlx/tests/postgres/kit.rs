@@ -71,6 +71,15 @@ impl Schema {
         &self.database
     }
 
+    /// What does not keep the database.
+    pub(crate) fn downgrade(&self) -> WeakSchema {
+        WeakSchema {
+            database: Arc::downgrade(&self.database),
+            name: self.name.clone(),
+            mode: self.mode,
+        }
+    }
+
     /// Another handle: a pool of its own.
     pub(crate) fn store(&self) -> PostgresStore {
         PostgresStore::builder()
@@ -81,6 +90,7 @@ impl Schema {
 
     pub(crate) fn pool(&self, connections: u32) -> PgPool {
         let mut options: PgConnectOptions = self.database.url().parse().unwrap();
+        options = options.application_name(&self.name);
         if self.mode == Mode::Serializable {
             options = options.options([("default_transaction_isolation", "serializable")]);
         }
@@ -89,6 +99,19 @@ impl Schema {
             .test_before_acquire(false)
             .acquire_timeout(Duration::from_secs(10))
             .connect_lazy_with(options)
+    }
+}
+
+/// A schema, for as long as there is its database.
+pub(crate) struct WeakSchema {
+    database: Weak<Database>,
+    name: String,
+    mode: Mode,
+}
+
+impl WeakSchema {
+    pub(crate) fn upgrade(self) -> Option<Schema> {
+        Some(Schema { database: self.database.upgrade()?, name: self.name, mode: self.mode })
     }
 }
 

@@ -11,3 +11,4 @@ mod partitioned;
 mod pooler;
 mod purge;
 mod trips;
+mod used;

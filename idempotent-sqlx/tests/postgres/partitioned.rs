@@ -6,18 +6,26 @@ use idempotent_sqlx::{
 };
 use idempotent_testkit::{Capabilities, Harness};
 
-use crate::kit::{Mode, Schema};
+use crate::{
+    kit::{Mode, Schema},
+    used::{Free, Used},
+};
 
 const SQL: &str = include_str!("../../../idempotent-runtime/src/stores/partitioned.sql");
 
-struct Partitioned(Schema);
+struct Partitioned(Used);
 
 impl Partitioned {
     async fn new() -> Option<Self> {
+        static FREE: Free = Free::new();
+        FREE.take(Self::schema).await.map(Self)
+    }
+
+    async fn schema() -> Option<Schema> {
         let schema = Schema::new(Mode::Prepared).await?;
         let sql = SQL.replace("idempotent.", &format!("{}.", schema.name));
         raw_sql(AssertSqlSafe(sql)).execute(&schema.pool(1)).await.unwrap();
-        Some(Self(schema))
+        Some(schema)
     }
 }
 
