@@ -35,7 +35,7 @@ impl Free {
     fn free(&self) -> Option<Schema> {
         let mut free = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Those of a database that is gone are gone with it.
-        std::iter::from_fn(|| free.pop()).find_map(|schema| schema.upgrade())
+        std::iter::from_fn(|| free.pop()).find_map(WeakSchema::upgrade)
     }
 }
 
