@@ -100,12 +100,18 @@ fn handler(criterion: &mut Criterion) {
     group.bench_function("bare", |bencher| measure(bencher, &runtime, bare, 0));
     #[cfg(feature = "ours")]
     {
-        use idempotent_benches::ours;
+        use idempotent_benches::{ours, ours_in_state};
         use idempotent_runtime::MemoryStore;
 
-        let guarded = |app: &App| ours(app, MemoryStore::builder().budget(4 << 30).build());
+        let store = || MemoryStore::builder().budget(4 << 30).build();
+        let guarded = |app: &App| ours(app, store());
         group.bench_function("fresh", |bencher| measure(bencher, &runtime, guarded, 0));
         group.bench_function("replay", |bencher| measure(bencher, &runtime, guarded, 256));
+        let guarded = |app: &App| ours_in_state(app, store());
+        group.bench_function("fresh, in state", |bencher| measure(bencher, &runtime, guarded, 0));
+        group.bench_function("replay, in state", |bencher| {
+            measure(bencher, &runtime, guarded, 256);
+        });
     }
     group.finish();
 }

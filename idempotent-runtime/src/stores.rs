@@ -60,7 +60,7 @@
 //!
 //! | | a record | 1,000 requests/s with `ttl = "24h"`: 86.4 million records |
 //! |---|---|---|
-//! | memory | 0.65 KB | 56 GB: shorten the ttl, or take another store |
+//! | memory | 0.62 KB | 54 GB: shorten the ttl, or take another store |
 //! | SQLite | like PostgreSQL, not measured | |
 //! | PostgreSQL | 1.05 KB | 91 GB |
 //! | Redis | 1.1 KB (0.7 KB with `hash-max-listpack-value 512`) | 98 GB (62 GB) |

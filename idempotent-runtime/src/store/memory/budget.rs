@@ -17,7 +17,7 @@ use crate::{
 
 /// What a record costs beside its content in a shard: the record itself, its deadline, its entry and
 /// the slack of the tables. Measured at a million records by `tests/tests/scale.rs`.
-pub(super) const RECORD_COST: usize = 400;
+pub(super) const RECORD_COST: usize = 320;
 /// The same in moka, under `OnFull::Evict`.
 pub(super) const EVICTABLE_COST: usize = 640;
 /// Reserved for a key when it is leased, and kept until it is completed or forgotten: a record with

@@ -22,14 +22,21 @@ pub(super) struct Deadline {
 /// In a queue where they come in order, as those of one ttl do; those that end sooner than an earlier
 /// one stand in a heap: with several ttls all but the longest. A queue is written at its end only, a
 /// heap of a million reads all over memory.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Deadlines {
+    /// None comes before. Kept here, so that a look at what has not come reads no other memory.
+    next: Moment,
     in_order: VecDeque<Deadline>,
     others: BinaryHeap<Reverse<Deadline>>,
 }
 
 impl Deadlines {
+    pub(super) fn new() -> Self {
+        Self { next: Moment::NEVER, in_order: VecDeque::new(), others: BinaryHeap::new() }
+    }
+
     pub(super) fn push(&mut self, deadline: Deadline) {
+        self.next = self.next.min(deadline.at);
         match self.in_order.back() {
             Some(last) if deadline.at < last.at => self.others.push(Reverse(deadline)),
             _ => self.in_order.push_back(deadline),
@@ -38,11 +45,20 @@ impl Deadlines {
 
     /// Takes one that has come.
     pub(super) fn pop(&mut self, now: Moment) -> Option<Deadline> {
-        if let Some(first) = self.in_order.pop_front_if(|first| first.at.has_come(now)) {
-            return Some(first);
+        if !self.next.has_come(now) {
+            return None;
         }
-        let first = self.others.peek_mut().filter(|first| first.0.at.has_come(now))?;
-        Some(PeekMut::pop(first).0)
+        let in_order = self.in_order.pop_front_if(|first| first.at.has_come(now));
+        let popped = in_order.or_else(|| {
+            let first = self.others.peek_mut().filter(|first| first.0.at.has_come(now));
+            first.map(|first| PeekMut::pop(first).0)
+        });
+        let ends = [
+            self.in_order.front().map(|first| first.at),
+            self.others.peek().map(|Reverse(first)| first.at),
+        ];
+        self.next = ends.into_iter().flatten().min().unwrap_or(Moment::NEVER);
+        popped
     }
 
     /// Takes those of one hash: a walk through all.
@@ -81,7 +97,7 @@ mod tests {
 
     #[test]
     fn every_deadline_comes_once_it_is_due_whatever_the_order_it_was_pushed_in() {
-        let mut deadlines = Deadlines::default();
+        let mut deadlines = Deadlines::new();
         for (hash, seconds) in [5, 9, 2, 9, 7, 1, 12].into_iter().enumerate() {
             let hash = hash as u64;
             deadlines.push(Deadline { at: after(seconds), hash, charged: 1 });

@@ -43,7 +43,7 @@ impl Shard {
             held: Table::new(hasher),
             records: Records::new(hasher, evicting),
             sweep_at: SMALL,
-            deadlines: Deadlines::default(),
+            deadlines: Deadlines::new(),
             ledger,
         }
     }
