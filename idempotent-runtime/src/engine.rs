@@ -8,29 +8,24 @@ mod execute;
 mod held;
 mod recorded;
 mod settle;
+mod tasks;
 mod truth;
 
 use std::{
     any::Any,
-    future::{Future, poll_fn},
-    panic::resume_unwind,
+    future::Future,
     pin::{Pin, pin},
     sync::{Arc, atomic::AtomicUsize},
-    task::Poll,
-    time::Duration,
 };
 
-use tokio::{
-    task::JoinHandle,
-    time::{Instant, timeout, timeout_at},
-};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
-use tracing::Instrument as _;
 
 use self::{
     answer::Ended,
     execute::{Executed, execute},
     held::Running,
+    tasks::Part,
 };
 pub(crate) use self::{
     answer::{Answer, Verdict},
@@ -46,7 +41,7 @@ use crate::{
     operation::Operation,
     refusal::Refusal,
     settings::{Policy, Settings},
-    store::{ErasedStore, MemoryStore, Store, StoreCall, StoreError},
+    store::{ErasedStore, MemoryStore, Store},
 };
 
 /// Asks the store, lets one of many duplicates run, and answers all of them.
@@ -74,9 +69,6 @@ pub(crate) struct Call {
     /// Whether a scope says whose key it is.
     pub(crate) has_scope: bool,
 }
-
-/// A part of the protocol that a caller who is gone must not cancel.
-type Part<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 impl Call {
     /// Whether the handler has begun to record in its own transaction.
@@ -304,39 +296,6 @@ impl Engine {
         self.outlive(settle).await
     }
 
-    /// Runs a part of the protocol that a caller who is gone must not cancel, and that has no code of
-    /// the user's in it: in a task of its own as soon as it has to wait.
-    async fn outlive<T: Send + 'static>(&self, mut part: Part<T>) -> Result<T, Refusal> {
-        match at_once(&mut part).await {
-            Some(done) => Ok(done),
-            None => joined(self.spawn(part)).await,
-        }
-    }
-
-    /// Runs a part of the protocol where a client that hangs up cannot cancel it. It gets a task of
-    /// its own as soon as it has to wait: what never waits can never be cancelled, and needs none.
-    /// With debug assertions it gets one at once, so that a handler which relies on its caller's
-    /// task-locals fails where it is developed, not at the first lock that is not free.
-    #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
-    async fn run<T: Send + 'static>(&self, mut part: Part<T>) -> Result<T, Refusal> {
-        let running = self.tasks.token();
-        if !cfg!(debug_assertions)
-            && let Some(done) = at_once(&mut part).await
-        {
-            return Ok(done);
-        }
-        let task = self.spawn(part);
-        drop(running);
-        joined(task).await
-    }
-
-    fn spawn<T: Send + 'static>(
-        &self,
-        task: impl Future<Output = T> + Send + 'static,
-    ) -> JoinHandle<T> {
-        self.tasks.spawn(task.in_current_span())
-    }
-
     /// Row "look-up" that needs no claim: a flight to share, or one to lead.
     fn join(&self, call: &Call) -> Joined {
         self.flights.join(&call.key, &call.fingerprint)
@@ -369,64 +328,6 @@ impl Engine {
         };
         call.observe(&self.observer, answer.outcome());
         Err(answer)
-    }
-
-    /// Bounds one call of the store. No answer in time means *unknown*, never *no*.
-    pub(crate) async fn bounded<T>(&self, mut call: StoreCall<'_, T>) -> Result<T, StoreError> {
-        if let Some(answer) = at_once(&mut call).await {
-            return answer;
-        }
-        let bounded = Box::pin(timeout(self.settings.store_timeout, call));
-        bounded.await.unwrap_or(Err(StoreError::Timeout))
-    }
-
-    /// Bounds one call of the store by a deadline too.
-    async fn bounded_until<T>(
-        &self,
-        until: Instant,
-        mut call: StoreCall<'_, T>,
-    ) -> Result<T, StoreError> {
-        if let Some(answer) = at_once(&mut call).await {
-            return answer;
-        }
-        let limit = until.min(far(Instant::now(), self.settings.store_timeout));
-        Box::pin(timeout_at(limit, call)).await.unwrap_or(Err(StoreError::Timeout))
-    }
-
-    /// Lets no new operation begin, and waits for the running ones and for what is still being
-    /// recorded. Answers how many were left at the deadline.
-    pub(crate) async fn drain(&self, within: Duration) -> usize {
-        self.tasks.close();
-        match timeout(within, self.tasks.wait()).await {
-            Ok(()) => 0,
-            Err(_) => self.tasks.len(),
-        }
-    }
-
-    /// Asked by what holds a token of `tasks`: closed and counted are one atomic, so that nothing
-    /// begins which `drain` does not wait for.
-    fn is_draining(&self) -> bool {
-        self.tasks.is_closed()
-    }
-}
-
-/// The output of a future that does not have to wait.
-async fn at_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
-    poll_fn(|cx| match Pin::new(&mut *future).poll(cx) {
-        Poll::Ready(output) => Poll::Ready(Some(output)),
-        Poll::Pending => Poll::Ready(None),
-    })
-    .await
-}
-
-async fn joined<T>(task: JoinHandle<T>) -> Result<T, Refusal> {
-    match task.await {
-        Ok(done) => Ok(done),
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => resume_unwind(panic),
-            // The executor is shutting down.
-            Err(_cancelled) => Err(Refusal::Draining),
-        },
     }
 }
 

@@ -55,6 +55,9 @@ impl Subscriber for Warnings {
 
 async fn warnings(url: String) -> Vec<String> {
     let warnings = Warnings::default();
+    // With one subscriber only, tracing asks the thread that comes to a log line first whether anybody
+    // listens: another test's may say no for all. With two it asks both.
+    let _second = tracing::Dispatch::new(Warnings::default());
     RedisStore::connect(url).with_subscriber(warnings.clone()).await.unwrap();
     let warnings = warnings.0.lock().unwrap();
     warnings.clone()

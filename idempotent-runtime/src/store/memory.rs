@@ -1,6 +1,7 @@
 //! The store of one process.
 
 mod budget;
+mod builder;
 mod clock;
 mod deadlines;
 mod held;
@@ -22,6 +23,8 @@ use std::{
 use bytes::Bytes;
 use tokio::time::Instant;
 
+pub use self::builder::{MemoryStoreBuilder, OnFull};
+
 use self::{
     budget::{Charge, KEY_COST, Ledger},
     clock::{Clock, Moment, Tokens},
@@ -31,9 +34,7 @@ use self::{
     table::Place,
 };
 use super::{AcquireRequest, Acquired, KeyState, Store, StoreError};
-use crate::{
-    hash::Seeded, key::StorageKey, lease::Lease, record::Record, settings::defaults, sync::lock,
-};
+use crate::{hash::Seeded, key::StorageKey, lease::Lease, record::Record, sync::lock};
 
 const SHARDS: usize = 128;
 /// How many expired keys one `acquire` clears away when it meets a full store.
@@ -102,34 +103,6 @@ struct Inner {
     next_reclaim: AtomicU64,
 }
 
-/// What a [`MemoryStore`] does when its budget is spent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnFull {
-    /// Refuses new keys with [`StoreError::Full`]. Nothing alive is lost.
-    #[default]
-    Refuse,
-    /// Evicts the least recently used records, **whose requests are executed again when retried**.
-    /// Each such loss is counted in [`MemoryUsage::evicted`] and logged at error level.
-    ///
-    /// A quarter of the budget is set apart for leases and remembered keys, which are never evicted;
-    /// when these alone fill it, new keys are refused all the same. A record larger than the other
-    /// three quarters is not kept.
-    Evict,
-}
-
-/// Configures a [`MemoryStore`].
-///
-/// | option | default |
-/// |---|---|
-/// | [`budget`](Self::budget) | 256 MiB |
-/// | [`on_full`](Self::on_full) | [`OnFull::Refuse`] |
-#[derive(Clone, Debug)]
-#[must_use]
-pub struct MemoryStoreBuilder {
-    budget: usize,
-    on_full: OnFull,
-}
-
 /// What a [`MemoryStore`] holds at a moment, counted while it goes on working.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -157,7 +130,7 @@ impl MemoryStore {
 
     /// Configures a store.
     pub fn builder() -> MemoryStoreBuilder {
-        MemoryStoreBuilder { budget: defaults::MEMORY_BUDGET, on_full: OnFull::default() }
+        MemoryStoreBuilder::new()
     }
 
     /// Counts what the store holds. Walks through all leases and remembered keys: for metrics every
@@ -194,46 +167,6 @@ impl Default for MemoryStore {
 impl fmt::Debug for MemoryStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryStore").field("usage", &self.usage()).finish_non_exhaustive()
-    }
-}
-
-impl MemoryStoreBuilder {
-    /// Sets the budget in bytes.
-    pub fn budget(mut self, bytes: usize) -> Self {
-        self.budget = bytes;
-        self
-    }
-
-    /// Sets what happens when the budget is spent.
-    pub fn on_full(mut self, on_full: OnFull) -> Self {
-        self.on_full = on_full;
-        self
-    }
-
-    /// Builds the store.
-    #[must_use]
-    pub fn build(self) -> MemoryStore {
-        let (clock, hasher) = (Clock::new(), Seeded::random());
-        let budget = self.budget;
-        let (limit, evicting) = match self.on_full {
-            OnFull::Refuse => (budget, None),
-            OnFull::Evict => {
-                let keys = budget / 4;
-                (keys, Some(Evicting::new(clock, hasher, budget - keys)))
-            }
-        };
-        let ledger = Ledger::new(limit);
-        let shard = |_| Mutex::new(Shard::new(hasher, Arc::clone(&ledger), evicting.as_ref()));
-        MemoryStore(Arc::new(Inner {
-            shards: (0..SHARDS).map(shard).collect(),
-            hasher,
-            evicting,
-            ledger,
-            budget,
-            tokens: Tokens::new(),
-            clock,
-            next_reclaim: AtomicU64::new(0),
-        }))
     }
 }
 
