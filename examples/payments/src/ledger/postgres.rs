@@ -35,6 +35,10 @@ commit";
 /// How long a statement may take: a server that hangs is one that is away.
 const PATIENCE: Duration = Duration::from_secs(3);
 
+/// How long a connection that goes back to the pool may take to answer: less than those have patience
+/// who wait for its place.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
+
 #[derive(Clone)]
 pub(crate) struct Postgres {
     pool: PgPool,
@@ -79,7 +83,7 @@ async fn connect(url: &str) -> sqlx::Result<PgPool> {
     let pool = PgPoolOptions::new().acquire_timeout(PATIENCE).after_release(|connection, _| {
         // The pool would wait for the answer of a server that is gone without a word, and have one
         // place less for good.
-        Box::pin(async { Ok(matches!(timeout(PATIENCE, connection.ping()).await, Ok(Ok(())))) })
+        Box::pin(async { Ok(matches!(timeout(SIGN_OF_LIFE, connection.ping()).await, Ok(Ok(())))) })
     });
     Ok(pool.connect_lazy_with(options))
 }
