@@ -14,11 +14,11 @@ use crate::{hash::Seeded, settings::defaults};
 /// What a [`MemoryStore`] does when its budget is spent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnFull {
-    /// Refuses new keys with [`StoreError::Full`]. Nothing alive is lost.
+    /// Refuses new keys with [`StoreError::Full`](crate::StoreError::Full). Nothing alive is lost.
     #[default]
     Refuse,
     /// Evicts the least recently used records, **whose requests are executed again when retried**.
-    /// Each such loss is counted in [`MemoryUsage::evicted`] and logged at error level.
+    /// Each such loss is counted in [`MemoryUsage::evicted`](crate::MemoryUsage::evicted) and logged at error level.
     ///
     /// A quarter of the budget is set apart for leases and remembered keys, which are never evicted;
     /// when these alone fill it, new keys are refused all the same. A record larger than the other
