@@ -1,6 +1,6 @@
 //! What the scripts answer.
 
-use std::{fmt::Display, str::FromStr, sync::Arc, time::Duration};
+use std::{fmt::Display, str::FromStr, time::Duration};
 
 use bytes::Bytes;
 use idempotent_runtime::{
@@ -61,11 +61,7 @@ impl Reply {
             "granted" => {
                 let (token, attempt) = (self.token()?, self.number()?);
                 let lease = Lease::new(*request.key, request.lease_id, token, attempt);
-                let steps = self.steps()?;
-                Acquired::Granted(match steps.is_empty() {
-                    true => lease,
-                    false => lease.with_steps(Arc::new(steps)),
-                })
+                Acquired::Granted(lease.with_steps(self.steps()?))
             }
             "in_flight" => Acquired::InFlight { lease_expires_in: self.duration()? },
             "completed" => {

@@ -16,6 +16,7 @@ use std::{
     future::Future,
     pin::{Pin, pin},
     sync::{Arc, atomic::AtomicUsize},
+    task::{Context, Poll},
 };
 
 use tokio::time::Instant;
@@ -25,7 +26,7 @@ use self::{
     answer::Ended,
     execute::{Executed, execute},
     held::Running,
-    tasks::Part,
+    tasks::{Part, Run},
 };
 pub(crate) use self::{
     answer::{Answer, Verdict},
@@ -117,41 +118,25 @@ impl Engine {
     /// Answers one request; what `begin` makes, if it runs, gets a task of its own as soon as it has
     /// to wait.
     ///
-    /// Not an async function, and given what makes the work instead of the work: all of it comes to
-    /// be in one box, and what the caller awaits stays small. Await it at once: the flight begins
-    /// here, and duplicates wait for it.
+    /// Given what makes the work instead of the work, all of it comes to be in one box, and what the
+    /// caller awaits is small. Await it at once: the flight begins here, and duplicates wait for it.
     #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
-    pub(crate) fn answer<A, B, W>(
-        engine: Arc<Self>,
-        call: Call,
-        begin: B,
-    ) -> impl Future<Output = Answer<A>> + Send + use<A, B, W>
+    pub(crate) fn answer<A, B, W>(engine: Arc<Self>, call: Call, begin: B) -> Answering<A>
     where
         A: Send + 'static,
         B: FnOnce() -> W + Send + 'static,
         W: Future<Output = Verdict<A>> + Send + 'static,
     {
-        let led = match engine.join(&call) {
-            Joined::Leader(leading) => Ok(engine.lead(call, leading, None, begin)),
-            joined => {
-                let engine = Arc::clone(&engine);
-                Err(Box::pin(async move {
-                    let (leading, deadline) = engine.wait_or_lead(&call, joined).await?;
-                    Ok(engine.lead(call, leading, Some(deadline), begin))
-                }))
-            }
-        };
-        async move {
-            let led = match led {
-                Ok(led) => Ok(led),
-                Err(waits) => waits.await,
-            };
-            match led {
-                Ok((_requester, part)) => {
-                    engine.run(part).await.map_or_else(Answer::from, Ended::answer)
+        match engine.join(&call) {
+            Joined::Leader(leading) => Answering::Leads(engine.lead(call, leading, None, begin)),
+            joined => Answering::Waits(Box::pin(async move {
+                match engine.wait_or_lead(&call, joined).await {
+                    Ok((leading, deadline)) => {
+                        engine.lead(call, leading, Some(deadline), begin).await
+                    }
+                    Err(answer) => answer,
                 }
-                Err(answer) => answer,
-            }
+            })),
         }
     }
 
@@ -164,7 +149,7 @@ impl Engine {
         leading: Leading,
         deadline: Option<Instant>,
         begin: B,
-    ) -> (Requester, Part<Ended<A>>)
+    ) -> Led<A>
     where
         A: Send + 'static,
         B: FnOnce() -> W + Send + 'static,
@@ -172,29 +157,29 @@ impl Engine {
     {
         let requester = Requester(Arc::clone(leading.flight()));
         let engine = Arc::clone(self);
-        let part = Box::pin(async move {
-            let claimed = match engine.claim_at_once(&call, leading) {
-                Ok(running) => Ok(running),
-                // What may have to wait is boxed, so that this part stays small.
-                Err(leading) => Box::pin(engine.claim(&call, leading, deadline)).await,
-            };
-            let ended = match claimed {
-                Err(landing) => Ended::landed(landing),
-                Ok(mut running) => {
-                    running.begin(&call);
-                    let executed = execute(pin!(begin())).await;
-                    match engine.settle_at_once(&call, running, executed) {
-                        Ok(ended) => ended,
-                        Err((running, executed)) => {
-                            Box::pin(engine.settle(&call, running, executed)).await
-                        }
+        let part: Part<_> = Box::pin(async move {
+            // What may have to wait is boxed, so that this part stays small.
+            let ended = 'ended: {
+                let mut running = match engine.claim_at_once(&call, leading) {
+                    Ok(running) => running,
+                    Err(leading) => match Box::pin(engine.claim(&call, leading, deadline)).await {
+                        Ok(running) => running,
+                        Err(landing) => break 'ended Ended::landed(landing),
+                    },
+                };
+                running.begin(&call);
+                let executed = execute(pin!(begin())).await;
+                match engine.settle_at_once(&call, running, executed) {
+                    Ok(ended) => ended,
+                    Err((running, executed)) => {
+                        Box::pin(engine.settle(&call, running, executed)).await
                     }
                 }
             };
             call.observe(&engine.observer, ended.outcome());
             ended
         });
-        (requester, part)
+        Led { run: Run::new(Arc::clone(self), part), _requester: requester }
     }
 
     /// Like [`answer`](Self::answer), with `work` in the caller's own task: only its claim and its
@@ -328,6 +313,41 @@ impl Engine {
         };
         call.observe(&self.observer, answer.outcome());
         Err(answer)
+    }
+}
+
+/// How a request is being answered.
+#[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
+pub(crate) enum Answering<A> {
+    Leads(Led<A>),
+    /// Behind another request, at first.
+    Waits(Pin<Box<dyn Future<Output = Answer<A>> + Send>>),
+}
+
+/// A request that leads its flight.
+#[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
+pub(crate) struct Led<A> {
+    run: Run<Ended<A>>,
+    _requester: Requester,
+}
+
+impl<A: Send + 'static> Future for Led<A> {
+    type Output = Answer<A>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer<A>> {
+        let ended = Pin::new(&mut self.run).poll(cx);
+        ended.map(|ended| ended.map_or_else(Answer::from, Ended::answer))
+    }
+}
+
+impl<A: Send + 'static> Future for Answering<A> {
+    type Output = Answer<A>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer<A>> {
+        match self.get_mut() {
+            Self::Leads(led) => Pin::new(led).poll(cx),
+            Self::Waits(waits) => waits.as_mut().poll(cx),
+        }
     }
 }
 

@@ -44,13 +44,19 @@ pub(crate) struct Flight {
     fingerprint: Fingerprint,
     /// Of the key.
     hash: u64,
-    phase: Mutex<Phase>,
+    state: Mutex<State>,
     changed: Notify,
     waiting: AtomicUsize,
     requester_gone: AtomicBool,
     /// The handler has a final outcome, which is being recorded.
     ended: AtomicBool,
     lease: OnceLock<Arc<LeaseWatch>>,
+}
+
+struct State {
+    phase: Phase,
+    /// How many listen to `changed`: most flights land before anybody does.
+    listening: usize,
 }
 
 #[derive(Clone)]
@@ -155,7 +161,7 @@ impl Flight {
             key,
             fingerprint,
             hash,
-            phase: Mutex::new(Phase::Claiming),
+            state: Mutex::new(State { phase: Phase::Claiming, listening: 0 }),
             changed: Notify::new(),
             waiting: AtomicUsize::new(0),
             requester_gone: AtomicBool::new(false),
@@ -175,7 +181,7 @@ impl Flight {
     }
 
     fn has_landed(&self) -> bool {
-        matches!(*lock(&self.phase), Phase::Landed(_))
+        matches!(lock(&self.state).phase, Phase::Landed(_))
     }
 
     /// Waits for the outcome until `deadline`; `None` when patience ran out first. What runs until
@@ -188,10 +194,11 @@ impl Flight {
         deadline: Instant,
         lost: impl Fn() -> F,
     ) -> Option<Landing> {
+        let _listening = Listening::to(self);
         loop {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
-            let phase = lock(&self.phase).clone();
+            let phase = lock(&self.state).phase.clone();
             match phase {
                 Phase::Landed(landing) => return Some(landing),
                 Phase::Claiming => changed.await,
@@ -208,13 +215,35 @@ impl Flight {
     }
 
     fn set(&self, phase: Phase) {
-        *lock(&self.phase) = phase;
-        self.changed.notify_waiters();
+        let mut state = lock(&self.state);
+        state.phase = phase;
+        let listening = state.listening;
+        drop(state);
+        // Whoever begins to listen now reads the phase afterwards.
+        if listening > 0 {
+            self.changed.notify_waiters();
+        }
     }
 
     /// Marks that the request which began the flight is gone.
     pub(crate) fn desert(&self) {
         self.requester_gone.store(true, Ordering::Release);
+    }
+}
+
+/// Counts one who listens to a flight, until it is dropped.
+struct Listening<'a>(&'a Flight);
+
+impl<'a> Listening<'a> {
+    fn to(flight: &'a Flight) -> Self {
+        lock(&flight.state).listening += 1;
+        Self(flight)
+    }
+}
+
+impl Drop for Listening<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.state).listening -= 1;
     }
 }
 
@@ -291,7 +320,7 @@ impl Drop for Leading {
         // Landed first, removed then: a younger flight puts back what has not landed.
         let vanished = !self.flight.has_landed();
         if vanished {
-            *lock(&self.flight.phase) = Phase::Landed(Landing::Vanished);
+            lock(&self.flight.state).phase = Phase::Landed(Landing::Vanished);
         }
         self.flights.remove(&self.flight, self.superseded.take());
         if vanished {

@@ -1,11 +1,6 @@
 //! Leases: the exclusive right to execute, for a bounded time.
 
-use std::{
-    cell::Cell,
-    collections::BTreeMap,
-    fmt,
-    sync::{Arc, LazyLock},
-};
+use std::{cell::Cell, collections::BTreeMap, fmt, ops::Deref, sync::Arc};
 
 use bytes::Bytes;
 
@@ -91,6 +86,32 @@ impl fmt::Display for FencingToken {
 /// The durable results of the steps of a handler, by name.
 pub type Steps = BTreeMap<String, Bytes>;
 
+/// The steps that come with a lease. Cloning them is cheap, and those of most leases, which have
+/// none, share nothing that threads would pass to and fro.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct SavedSteps(Option<Arc<Steps>>);
+
+impl SavedSteps {
+    pub(crate) fn insert(&mut self, name: String, value: Bytes) {
+        Arc::make_mut(self.0.get_or_insert_default()).insert(name, value);
+    }
+}
+
+impl From<Steps> for SavedSteps {
+    fn from(steps: Steps) -> Self {
+        Self((!steps.is_empty()).then(|| Arc::new(steps)))
+    }
+}
+
+impl Deref for SavedSteps {
+    type Target = Steps;
+
+    fn deref(&self) -> &Steps {
+        static NONE: Steps = Steps::new();
+        self.0.as_deref().unwrap_or(&NONE)
+    }
+}
+
 /// A lease that a store granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -104,25 +125,19 @@ pub struct Lease {
     /// Which execution of the operation this is: 1, 2, …
     pub attempt: u32,
     /// What earlier attempts saved.
-    pub steps: Arc<Steps>,
+    pub steps: SavedSteps,
 }
 
 impl Lease {
     /// A lease as a store grants it, without steps.
     pub fn new(key: StorageKey, id: LeaseId, token: FencingToken, attempt: u32) -> Self {
-        Self { key, id, token, attempt, steps: no_steps() }
+        Self { key, id, token, attempt, steps: SavedSteps::default() }
     }
 
     /// The same lease with the steps that earlier attempts saved.
     #[must_use]
-    pub fn with_steps(mut self, steps: Arc<Steps>) -> Self {
-        self.steps = steps;
+    pub fn with_steps(mut self, steps: Steps) -> Self {
+        self.steps = steps.into();
         self
     }
-}
-
-/// What most leases have, without an allocation each.
-pub(crate) fn no_steps() -> Arc<Steps> {
-    static NONE: LazyLock<Arc<Steps>> = LazyLock::new(Arc::default);
-    Arc::clone(&NONE)
 }

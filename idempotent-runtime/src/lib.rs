@@ -180,7 +180,7 @@ pub use self::{
     },
     key::{ShortKey, StorageKey},
     key_part::{KeyEncoder, KeyPart},
-    lease::{FencingToken, Lease, LeaseId, Steps},
+    lease::{FencingToken, Lease, LeaseId, SavedSteps, Steps},
     record::{Headers, Metadata, MetadataError, Record},
     recording::{RecordError, Recording},
     settings::{OnAbandoned, OnRecordFailure, OnStoreError, RecordRule, defaults},

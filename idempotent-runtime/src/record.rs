@@ -1,6 +1,6 @@
 //! Records: what a store keeps of an operation that has ended.
 
-use std::{fmt, sync::Arc};
+use std::{cell::RefCell, fmt, sync::Arc};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode};
@@ -18,14 +18,14 @@ pub struct Record(Arc<Inner>);
 #[derive(PartialEq, Eq)]
 struct Inner {
     fingerprint: Fingerprint,
-    metadata: Metadata,
+    metadata: Arc<Metadata>,
     body: Bytes,
 }
 
 impl Record {
     /// A record of the request with `fingerprint`, whose answer is `metadata` and `body`.
     pub fn new(fingerprint: Fingerprint, metadata: Metadata, body: Bytes) -> Self {
-        Self(Arc::new(Inner { fingerprint, metadata, body }))
+        Self(Arc::new(Inner { fingerprint, metadata: metadata.kept_once(), body }))
     }
 
     /// The fingerprint of the request that was executed.
@@ -45,7 +45,7 @@ impl Record {
 
     /// Whether the operation ran but its answer cannot be given again.
     pub fn is_tombstone(&self) -> bool {
-        matches!(self.0.metadata, Metadata::Tombstone { .. })
+        matches!(*self.0.metadata, Metadata::Tombstone { .. })
     }
 
     /// How many bytes of content the record holds: body, header names and values.
@@ -100,6 +100,37 @@ pub enum Metadata {
 pub struct MetadataError(Box<str>);
 
 impl Metadata {
+    /// Most answers of a service have one of a few heads, a status and a content type: records share
+    /// these instead of keeping one each. A head with more fields is likely to be the only one.
+    fn kept_once(self) -> Arc<Self> {
+        /// How many heads a thread remembers.
+        const HEADS: usize = 4;
+        thread_local! {
+            static SEEN: RefCell<([Option<Arc<Metadata>>; HEADS], usize)> =
+                const { RefCell::new(([const { None }; HEADS], 0)) };
+        }
+        if matches!(&self, Self::Response { headers, trailers, .. }
+            if headers.len() > 1 || !trailers.is_empty())
+        {
+            return Arc::new(self);
+        }
+        let same = SEEN.try_with(|seen| {
+            let seen = seen.borrow();
+            seen.0.iter().flatten().find(|seen| ***seen == self).map(Arc::clone)
+        });
+        if let Ok(Some(same)) = same {
+            return same;
+        }
+        let kept = Arc::new(self);
+        // At the end of its thread it remembers nothing.
+        let _ = SEEN.try_with(|seen| {
+            let (heads, next) = &mut *seen.borrow_mut();
+            heads[*next] = Some(Arc::clone(&kept));
+            *next = (*next + 1) % HEADS;
+        });
+        kept
+    }
+
     /// `response`, `value` or `tombstone`.
     pub fn kind(&self) -> &'static str {
         match self {
@@ -219,6 +250,30 @@ mod tests {
             ],
             trailers: vec![header("x-checksum", b"1")],
         }
+    }
+
+    /// Sharing is by content, however many heads there are.
+    #[test]
+    fn a_head_of_few_fields_is_kept_once_and_any_other_by_its_record() {
+        let name = HeaderName::from_static("content-type");
+        let head = |status, value| {
+            let status = StatusCode::from_u16(status).unwrap();
+            let headers = vec![(name.clone(), HeaderValue::from_static(value))];
+            let metadata = Metadata::Response { status, headers, trailers: Vec::new() };
+            Record::new(Fingerprint::of(&1), metadata, Bytes::new())
+        };
+        let share = |one: &Record, two: &Record| Arc::ptr_eq(&one.0.metadata, &two.0.metadata);
+        let created = head(201, "application/json");
+        assert!(share(&created, &head(201, "application/json")));
+        for other in [head(200, "application/json"), head(201, "text/plain")] {
+            assert!(!share(&created, &other) && created.metadata() != other.metadata());
+        }
+        let statuses = || (200..300).map(|status| head(status, "text/plain"));
+        for (one, two) in statuses().zip(statuses()) {
+            assert_eq!(one.metadata(), two.metadata());
+        }
+        let whole = || Record::new(Fingerprint::of(&1), response(), Bytes::new());
+        assert!(!share(&whole(), &whole()) && whole() == whole());
     }
 
     #[test]

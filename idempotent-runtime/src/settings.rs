@@ -142,17 +142,17 @@ impl Default for Settings {
 /// them as the one, [`IdempotencyBuilder::build`](crate::IdempotencyBuilder::build) as the other.
 pub(crate) fn describes_the_message(name: &HeaderName) -> bool {
     matches!(
-        name.as_str(),
-        "accept"
-            | "accept-encoding"
-            | "accept-language"
-            | "cache-control"
-            | "connection"
-            | "content-encoding"
-            | "content-language"
-            | "content-length"
-            | "content-type"
-            | "user-agent"
+        *name,
+        header::ACCEPT
+            | header::ACCEPT_ENCODING
+            | header::ACCEPT_LANGUAGE
+            | header::CACHE_CONTROL
+            | header::CONNECTION
+            | header::CONTENT_ENCODING
+            | header::CONTENT_LANGUAGE
+            | header::CONTENT_LENGTH
+            | header::CONTENT_TYPE
+            | header::USER_AGENT
     )
 }
 

@@ -1,7 +1,5 @@
 //! What columns mean. Nothing is guessed: what does not fit is [`StoreError::Corrupt`].
 
-use std::{collections::BTreeMap, sync::Arc};
-
 use bytes::Bytes;
 use idempotent_runtime::{
     FencingToken, Fingerprint, Lease, LeaseId, Metadata, Record, StorageKey, StoreError,
@@ -65,9 +63,8 @@ pub(crate) fn lease(
     steps: impl IntoIterator<Item = (String, Vec<u8>)>,
 ) -> Result<Lease, StoreError> {
     let lease = Lease::new(*key, id, token(token_column)?, attempt(attempt_column)?);
-    let steps: BTreeMap<_, _> =
-        steps.into_iter().map(|(name, value)| (name, Bytes::from(value))).collect();
-    Ok(if steps.is_empty() { lease } else { lease.with_steps(Arc::new(steps)) })
+    let steps = steps.into_iter().map(|(name, value)| (name, Bytes::from(value)));
+    Ok(lease.with_steps(steps.collect()))
 }
 
 /// The status of an answer, in a column of its own for people.

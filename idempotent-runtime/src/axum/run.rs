@@ -1,6 +1,12 @@
 //! The one call that the attribute writes.
 
-use std::{future::Future, pin::pin, sync::Arc};
+use std::{
+    future::Future,
+    mem,
+    pin::{Pin, pin},
+    sync::Arc,
+    task::{Context, Poll},
+};
 
 use axum::response::Response;
 
@@ -10,7 +16,7 @@ use super::{
     outcome::Outcome,
 };
 use crate::{
-    engine::{self, Engine},
+    engine::{self, Answering, Engine},
     idempotency::Idempotency,
 };
 
@@ -50,22 +56,34 @@ where
     F: Future<Output = R> + Send + 'static,
     R: 'static,
 {
-    let ready = match ready(call) {
-        Ready::Direct(()) => Ready::Direct(body),
+    Run(match ready(call) {
+        // Boxed, because few requests go past the guard, and all would have to carry it.
+        Ready::Direct(()) => Ready::Direct(Box::pin(body)),
         Ready::Answered(response) => Ready::Answered(response),
         Ready::Guard(runtime, call) => {
             let (engine, shape) = (Arc::clone(&runtime.engine), Shape::of(&call));
             let begin =
                 move || async move { verdict(reply(body.await), shape, &engine.settings).await };
-            let answer = Engine::answer(Arc::clone(&runtime.engine), call, begin);
-            Ready::Guard(runtime, answer)
+            let answering = Engine::answer(Arc::clone(&runtime.engine), call, begin);
+            Ready::Guard(runtime, answering)
         }
-    };
-    async move {
-        match ready {
-            Ready::Direct(body) => Outcome::of(body.await),
-            Ready::Answered(response) => Outcome::answered(response),
-            Ready::Guard(runtime, answer) => Outcome::answered(response(answer.await, &runtime)),
+    })
+}
+
+/// A request on its way to its answer.
+struct Run<F>(Ready<Pin<Box<F>>, Answering<Response>>);
+
+impl<F: Future> Future for Run<F> {
+    type Output = Outcome<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            Ready::Direct(body) => body.as_mut().poll(cx).map(Outcome::of),
+            Ready::Answered(response) => Poll::Ready(Outcome::answered(mem::take(response))),
+            Ready::Guard(runtime, answering) => {
+                let answer = Pin::new(answering).poll(cx);
+                answer.map(|answer| Outcome::answered(response(answer, runtime)))
+            }
         }
     }
 }

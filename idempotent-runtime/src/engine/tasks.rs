@@ -2,14 +2,16 @@
 
 use std::{
     future::{Future, poll_fn},
+    mem,
     panic::resume_unwind,
     pin::Pin,
-    task::Poll,
+    sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use tokio::{
-    task::JoinHandle,
+    task::{JoinError, JoinHandle},
     time::{Instant, timeout, timeout_at},
 };
 use tracing::Instrument as _;
@@ -29,25 +31,8 @@ impl Engine {
     pub(super) async fn outlive<T: Send + 'static>(&self, mut part: Part<T>) -> Result<T, Refusal> {
         match at_once(&mut part).await {
             Some(done) => Ok(done),
-            None => joined(self.spawn(part)).await,
+            None => joined(self.spawn(part).await),
         }
-    }
-
-    /// Runs a part of the protocol where a client that hangs up cannot cancel it. It gets a task of
-    /// its own as soon as it has to wait: what never waits can never be cancelled, and needs none.
-    /// With debug assertions it gets one at once, so that a handler which relies on its caller's
-    /// task-locals fails where it is developed, not at the first lock that is not free.
-    #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
-    pub(super) async fn run<T: Send + 'static>(&self, mut part: Part<T>) -> Result<T, Refusal> {
-        let running = self.tasks.token();
-        if !cfg!(debug_assertions)
-            && let Some(done) = at_once(&mut part).await
-        {
-            return Ok(done);
-        }
-        let task = self.spawn(part);
-        drop(running);
-        joined(task).await
     }
 
     fn spawn<T: Send + 'static>(
@@ -105,13 +90,64 @@ async fn at_once<F: Future + Unpin>(future: &mut F) -> Option<F::Output> {
     .await
 }
 
-async fn joined<T>(task: JoinHandle<T>) -> Result<T, Refusal> {
-    match task.await {
-        Ok(done) => Ok(done),
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => resume_unwind(panic),
-            // The executor is shutting down.
-            Err(_cancelled) => Err(Refusal::Draining),
-        },
+/// What a task ended with.
+fn joined<T>(joined: Result<T, JoinError>) -> Result<T, Refusal> {
+    joined.map_err(|error| match error.try_into_panic() {
+        Ok(panic) => resume_unwind(panic),
+        // The executor is shutting down.
+        Err(_cancelled) => Refusal::Draining,
+    })
+}
+
+/// Runs a part of the protocol where a client that hangs up cannot cancel it. It gets a task of its
+/// own as soon as it has to wait: what never waits can never be cancelled, and needs none. With debug
+/// assertions it gets one at once, so that a handler which relies on its caller's task-locals fails
+/// where it is developed, not at the first lock that is not free.
+///
+/// Not an async function: its future is two pointers, where that of one would be moved with all that
+/// it might come to hold.
+#[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
+pub(super) struct Run<T> {
+    engine: Arc<Engine>,
+    stage: Stage<T>,
+}
+
+#[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
+enum Stage<T> {
+    New(Part<T>),
+    Task(JoinHandle<T>),
+    Over,
+}
+
+impl<T> Run<T> {
+    #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
+    pub(super) fn new(engine: Arc<Engine>, part: Part<T>) -> Self {
+        Self { engine, stage: Stage::New(part) }
+    }
+}
+
+impl<T: Send + 'static> Future for Run<T> {
+    type Output = Result<T, Refusal>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut task = match mem::replace(&mut self.stage, Stage::Over) {
+            Stage::New(mut part) => {
+                // `drain` waits for it, whether it has a task or not.
+                let _running = self.engine.tasks.token();
+                if !cfg!(debug_assertions)
+                    && let Poll::Ready(done) = part.as_mut().poll(cx)
+                {
+                    return Poll::Ready(Ok(done));
+                }
+                self.engine.spawn(part)
+            }
+            Stage::Task(task) => task,
+            Stage::Over => panic!("polled after it was over"),
+        };
+        let polled = Pin::new(&mut task).poll(cx).map(joined);
+        if polled.is_pending() {
+            self.stage = Stage::Task(task);
+        }
+        polled
     }
 }

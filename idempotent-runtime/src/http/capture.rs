@@ -42,15 +42,18 @@ where
     type Output = Captured<B>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Captured<B>> {
-        let reading = match mem::replace(&mut self.0, State::Done) {
+        let captured = match mem::replace(&mut self.0, State::Done) {
             State::New(body, max) if body.size_hint().lower() > max as u64 => {
                 return Poll::Ready(Captured::TooLarge { read: Bytes::new(), rest: body });
             }
-            State::New(body, max) => Reading { body, max, read: Buffer::default(), trailers: None },
-            State::Waiting(reading) => *reading,
+            State::New(body, max) => begin(body, max, cx),
+            State::Waiting(mut reading) => {
+                let frame = reading.poll(cx);
+                reading.go_on(frame, cx)
+            }
             State::Done => panic!("a body that was read to its end is polled again"),
         };
-        match reading.go_on(cx) {
+        match captured {
             Ok(captured) => Poll::Ready(captured),
             Err(reading) => {
                 self.0 = State::Waiting(reading);
@@ -58,6 +61,30 @@ where
             }
         }
     }
+}
+
+/// What a body gives when it is asked.
+type Polled<B> = Poll<Option<Result<Frame<Bytes>, <B as Body>::Error>>>;
+
+/// Most bodies are one frame and their end, for which nothing has to be kept.
+fn begin<B>(mut body: B, max: usize, cx: &mut Context<'_>) -> Result<Captured<B>, Box<Reading<B>>>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let (first, next) = match Pin::new(&mut body).poll_frame(cx) {
+        Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+            Ok(read) if read.len() > max => return Ok(Captured::TooLarge { read, rest: body }),
+            // To `None`, whatever the body says of its end: one that checks itself fails there.
+            Ok(first) => (first, Pin::new(&mut body).poll_frame(cx)),
+            Err(frame) => (Bytes::new(), Poll::Ready(Some(Ok(frame)))),
+        },
+        polled => (Bytes::new(), polled),
+    };
+    if matches!(next, Poll::Ready(None)) {
+        return Ok(Captured::Whole { bytes: first, trailers: None });
+    }
+    let read = Buffer { first, all: None };
+    Box::new(Reading { body, max, read, trailers: None }).go_on(next, cx)
 }
 
 struct Reading<B> {
@@ -71,13 +98,18 @@ impl<B> Reading<B>
 where
     B: Body<Data = Bytes> + Unpin,
 {
-    /// Reads until it has to wait.
-    fn go_on(mut self, cx: &mut Context<'_>) -> Result<Captured<B>, Box<Self>> {
-        // To `None`, whatever the body says of its end: one that checks itself fails there.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Polled<B> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    /// Takes what the body gave, and reads on until it has to wait.
+    fn go_on(
+        mut self: Box<Self>,
+        mut polled: Polled<B>,
+        cx: &mut Context<'_>,
+    ) -> Result<Captured<B>, Box<Self>> {
         loop {
-            let Poll::Ready(frame) = Pin::new(&mut self.body).poll_frame(cx) else {
-                return Err(Box::new(self));
-            };
+            let Poll::Ready(frame) = polled else { return Err(self) };
             match frame.map(|frame| frame.map(Frame::into_data)) {
                 None => {
                     let bytes = self.read.into_bytes();
@@ -95,12 +127,12 @@ where
                     return Ok(Captured::Failed { read: self.read.into_bytes(), error });
                 }
             }
+            polled = self.poll(cx);
         }
     }
 }
 
 /// One frame is kept as it is; only a second one is copied together with it.
-#[derive(Default)]
 struct Buffer {
     first: Bytes,
     all: Option<BytesMut>,

@@ -40,8 +40,10 @@ fn parse(value: &[u8]) -> Result<Cow<'_, str>, Problem> {
             )),
         };
     }
+    // All of them and not up to the first that is not: many bytes are looked at in one step.
+    let visible = value.iter().fold(true, |visible, byte| visible & byte.is_ascii_graphic());
     match std::str::from_utf8(value) {
-        Ok(key) if value.iter().all(u8::is_ascii_graphic) => Ok(Cow::Borrowed(key)),
+        Ok(key) if visible => Ok(Cow::Borrowed(key)),
         _ => Err(Problem::KeyInvalid(
             "a key consists of visible ASCII characters; one with spaces has to be quoted",
         )),

@@ -1,6 +1,6 @@
 //! A key without an outcome: leased, released or abandoned.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -11,7 +11,7 @@ use super::{
 use crate::{
     fingerprint::Fingerprint,
     key::StorageKey,
-    lease::{FencingToken, Lease, LeaseId, Steps, no_steps},
+    lease::{FencingToken, Lease, LeaseId, SavedSteps},
     store::{AcquireRequest, Acquired, KeyState, Retention, StoreError},
 };
 
@@ -24,7 +24,7 @@ pub(super) struct Held {
     token: FencingToken,
     attempt: u32,
     phase: Phase,
-    steps: Arc<Steps>,
+    steps: SavedSteps,
     pub(super) charge: Charge,
 }
 
@@ -73,7 +73,7 @@ impl Held {
             token,
             attempt: 1,
             phase: Phase::leased(request, now),
-            steps: no_steps(),
+            steps: SavedSteps::default(),
             charge,
         }
     }
@@ -100,7 +100,7 @@ impl Held {
             id: self.lease_id,
             token: self.token,
             attempt: self.attempt,
-            steps: Arc::clone(&self.steps),
+            steps: self.steps.clone(),
         }
     }
 
@@ -163,7 +163,7 @@ impl Held {
             None => {}
         }
         self.charge.grow(step_cost(name, value))?;
-        Arc::make_mut(&mut self.steps).insert(name.to_owned(), value.clone());
+        self.steps.insert(name.to_owned(), value.clone());
         Ok(())
     }
 

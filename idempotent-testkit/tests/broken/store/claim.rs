@@ -1,6 +1,6 @@
 //! What an `acquire` is answered.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use idempotent_runtime::{
     AcquireRequest, Acquired, FencingToken, Lease, LeaseId, Retention, Steps, StorageKey,
@@ -22,8 +22,7 @@ impl Broken {
         }
         let attempt = row.attempt - u32::from(self.is(Flaw::CountsAttemptsFromZero));
         self.granted.lock().unwrap().push(self.key(key));
-        let steps = Arc::new(kept_steps(self.flaw, steps));
-        Lease::new(*key, row.id, row.token, attempt).with_steps(steps)
+        Lease::new(*key, row.id, row.token, attempt).with_steps(kept_steps(self.flaw, steps))
     }
 
     fn leased(&self, request: &AcquireRequest<'_>, now: Moment) -> Phase {
