@@ -42,34 +42,45 @@ const CALLS: u64 = 64;
 /// What a target is for the ratio.
 const TARGET: f64 = 1.3;
 
+/// What is asked for.
+#[derive(Clone, Copy)]
+struct Mode {
+    name: &'static str,
+    /// Keys that the store does not have, instead of those that it has.
+    fresh: bool,
+    /// Out of so many keys, whatever the store holds; else new ones, or any that it holds.
+    out_of: Option<u64>,
+}
+
+const MODES: [Mode; 4] = [
+    Mode { name: "fresh", fresh: true, out_of: None },
+    Mode { name: "replay", fresh: false, out_of: None },
+    Mode { name: "fresh, the same keys", fresh: true, out_of: Some(FEW) },
+    Mode { name: "replay, the same keys", fresh: false, out_of: Some(FEW) },
+];
+
 /// A store and how many keys it was filled with.
 struct Filled<S> {
     store: S,
-    /// Keys that it never had.
-    next: u64,
+    keys: u64,
+    /// How many keys it was asked for that it does not have.
+    asked: u64,
     walk: Walk,
 }
 
 /// A walk over so many keys that is the same in each run and follows no order that the keys have.
-struct Walk {
-    keys: u64,
-    at: u64,
-}
+struct Walk(u64);
 
 impl Walk {
-    fn over(keys: u64) -> Self {
-        Self { keys, at: 1 }
-    }
-
-    fn next(&mut self) -> StorageKey {
-        self.at = self.at.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        key((self.at >> 33) % self.keys)
+    fn next(&mut self, keys: u64) -> StorageKey {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        key((self.0 >> 33) % keys)
     }
 }
 
 impl<S: Store> Filled<S> {
     fn new(store: S, keys: u64) -> Self {
-        Self { store, next: keys, walk: Walk::over(keys) }
+        Self { store, keys, asked: 0, walk: Walk(1) }
     }
 
     async fn acquire(&self, key: &StorageKey) -> Acquired {
@@ -78,17 +89,18 @@ impl<S: Store> Filled<S> {
         self.store.acquire(request).await.unwrap()
     }
 
+    fn key(&mut self, mode: Mode) -> StorageKey {
+        if mode.fresh {
+            self.asked += 1;
+            return key(self.keys + mode.out_of.map_or(self.asked, |few| self.asked % few));
+        }
+        self.walk.next(mode.out_of.unwrap_or(self.keys))
+    }
+
     /// How long the calls of one window take.
-    async fn window(&mut self, fresh: bool) -> Duration {
-        let keys: Vec<_> = (0..CALLS)
-            .map(|_| {
-                if fresh {
-                    self.next += 1;
-                    return key(self.next);
-                }
-                self.walk.next()
-            })
-            .collect();
+    async fn window(&mut self, mode: Mode) -> Duration {
+        let fresh = mode.fresh;
+        let keys: Vec<_> = (0..CALLS).map(|_| self.key(mode)).collect();
         let begin = Instant::now();
         for key in &keys {
             let acquired = self.acquire(key).await;
@@ -136,9 +148,9 @@ where
 }
 
 async fn compare<S: Store>(name: &str, mut few: Filled<S>, mut many: Filled<S>) {
-    for (mode, fresh) in [("fresh", true), ("replay", false)] {
-        pairs(name, mode, async || few.window(fresh).await, async || many.window(fresh).await)
-            .await;
+    for mode in MODES {
+        let (few, many) = (async || few.window(mode).await, async || many.window(mode).await);
+        pairs(name, mode.name, few, many).await;
     }
 }
 
@@ -146,7 +158,7 @@ async fn compare<S: Store>(name: &str, mut few: Filled<S>, mut many: Filled<S>) 
 async fn compare_maps(many: u64) {
     let map = |keys| (0..keys).map(|n| (key(n), [n; 2])).collect::<HashMap<_, _>>();
     let window = |map: &HashMap<StorageKey, [u64; 2]>, walk: &mut Walk| {
-        let keys: Vec<_> = (0..CALLS).map(|_| walk.next()).collect();
+        let keys: Vec<_> = (0..CALLS).map(|_| walk.next(map.len() as u64)).collect();
         let begin = Instant::now();
         for key in &keys {
             black_box(map.get(key));
@@ -154,7 +166,7 @@ async fn compare_maps(many: u64) {
         begin.elapsed()
     };
     let (small, large) = (map(FEW), map(many));
-    let (mut over_few, mut over_many) = (Walk::over(FEW), Walk::over(many));
+    let (mut over_few, mut over_many) = (Walk(1), Walk(1));
     let few = async || window(&small, &mut over_few);
     pairs("memory", "a map's look-up", few, async || window(&large, &mut over_many)).await;
 }

@@ -144,7 +144,7 @@ impl Engine {
     /// be patient, where the request has waited already.
     #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
     fn lead<A, B, W>(
-        self: &Arc<Self>,
+        self: Arc<Self>,
         call: Call,
         leading: Leading,
         deadline: Option<Instant>,
@@ -156,7 +156,7 @@ impl Engine {
         W: Future<Output = Verdict<A>> + Send + 'static,
     {
         let requester = Requester(Arc::clone(leading.flight()));
-        let engine = Arc::clone(self);
+        let engine = Arc::clone(&self);
         let part: Part<_> = Box::pin(async move {
             // What may have to wait is boxed, so that this part stays small.
             let ended = 'ended: {
@@ -179,7 +179,7 @@ impl Engine {
             call.observe(&engine.observer, ended.outcome());
             ended
         });
-        Led { run: Run::new(Arc::clone(self), part), _requester: requester }
+        Led { run: Run::new(self, part), _requester: requester }
     }
 
     /// Like [`answer`](Self::answer), with `work` in the caller's own task: only its claim and its

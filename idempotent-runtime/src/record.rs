@@ -1,11 +1,14 @@
 //! Records: what a store keeps of an operation that has ended.
 
-use std::{cell::RefCell, fmt, sync::Arc};
+mod heads;
+
+use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
+use self::heads::{Seen, standalone};
 use crate::fingerprint::Fingerprint;
 
 /// Header fields in their order of arrival; a name may stand more than once.
@@ -26,6 +29,12 @@ impl Record {
     /// A record of the request with `fingerprint`, whose answer is `metadata` and `body`.
     pub fn new(fingerprint: Fingerprint, metadata: Metadata, body: Bytes) -> Self {
         Self(Arc::new(Inner { fingerprint, metadata: metadata.kept_once(), body }))
+    }
+
+    /// The same with a head that other records may have, too.
+    #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
+    pub(crate) fn with_head(fingerprint: Fingerprint, head: Arc<Metadata>, body: Bytes) -> Self {
+        Self(Arc::new(Inner { fingerprint, metadata: head, body }))
     }
 
     /// The fingerprint of the request that was executed.
@@ -101,34 +110,59 @@ pub struct MetadataError(Box<str>);
 
 impl Metadata {
     /// Most answers of a service have one of a few heads, a status and a content type: records share
-    /// these instead of keeping one each. A head with more fields is likely to be the only one.
-    fn kept_once(self) -> Arc<Self> {
-        /// How many heads a thread remembers.
-        const HEADS: usize = 4;
-        thread_local! {
-            static SEEN: RefCell<([Option<Arc<Metadata>>; HEADS], usize)> =
-                const { RefCell::new(([const { None }; HEADS], 0)) };
-        }
-        if matches!(&self, Self::Response { headers, trailers, .. }
-            if headers.len() > 1 || !trailers.is_empty())
-        {
+    /// these instead of keeping one each. A head with other fields is likely to be the only one.
+    fn kept_once(mut self) -> Arc<Self> {
+        if self.own_fields() > 0 {
             return Arc::new(self);
         }
-        let same = SEEN.try_with(|seen| {
-            let seen = seen.borrow();
-            seen.0.iter().flatten().find(|seen| ***seen == self).map(Arc::clone)
-        });
-        if let Ok(Some(same)) = same {
+        if let Some(same) = Seen::find(|seen| *seen == self) {
             return same;
         }
+        if let Self::Response { headers, .. } = &mut self {
+            for (_, value) in headers {
+                *value = standalone(value);
+            }
+        }
         let kept = Arc::new(self);
-        // At the end of its thread it remembers nothing.
-        let _ = SEEN.try_with(|seen| {
-            let (heads, next) = &mut *seen.borrow_mut();
-            heads[*next] = Some(Arc::clone(&kept));
-            *next = (*next + 1) % HEADS;
-        });
+        Seen::remember(&kept);
         kept
+    }
+
+    /// The head of a response, [kept once](Self::kept_once). Most are found without making them.
+    #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
+    pub(crate) fn of_response<'a>(
+        status: StatusCode,
+        mut headers: impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)>,
+        trailers: Headers,
+    ) -> Arc<Self> {
+        let fields = [headers.next(), headers.next()];
+        if let [Some((&header::CONTENT_TYPE, value)), None] = fields
+            && trailers.is_empty()
+            && !value.is_sensitive()
+            && let Some(same) = Seen::find(|seen| {
+                matches!(seen, Self::Response { status: kept, headers, .. }
+                    if *kept == status && headers.first().is_some_and(|(_, kept)| kept == value))
+            })
+        {
+            return same;
+        }
+        let headers = fields.into_iter().flatten().chain(headers);
+        let owned = headers.map(|(name, value)| (name.clone(), value.clone()));
+        let mut headers: Headers = owned.collect();
+        headers.shrink_to_fit();
+        Self::Response { status, headers, trailers }.kept_once()
+    }
+
+    /// How many fields a record keeps by itself: none where its head is [kept once](Self::kept_once).
+    pub(crate) fn own_fields(&self) -> usize {
+        match self {
+            Self::Response { headers, trailers, .. } if trailers.is_empty() => match &headers[..] {
+                [(header::CONTENT_TYPE, value)] if !value.is_sensitive() => 0,
+                fields => fields.len(),
+            },
+            Self::Response { headers, trailers, .. } => headers.len() + trailers.len(),
+            Self::Value | Self::Tombstone { .. } => 0,
+        }
     }
 
     /// `response`, `value` or `tombstone`.
@@ -173,8 +207,8 @@ impl Metadata {
             Kind::Tombstone => Self::Tombstone { status },
             Kind::Response => Self::Response {
                 status: status.ok_or_else(|| MetadataError("a response has no status".into()))?,
-                headers: stored.headers.into_iter().map(header).collect::<Result<_, _>>()?,
-                trailers: stored.trailers.into_iter().map(header).collect::<Result<_, _>>()?,
+                headers: stored.headers.into_iter().map(parsed).collect::<Result<_, _>>()?,
+                trailers: stored.trailers.into_iter().map(parsed).collect::<Result<_, _>>()?,
             },
         })
     }
@@ -222,7 +256,7 @@ fn field((name, value): &(HeaderName, HeaderValue)) -> (String, Value) {
     (name.as_str().to_owned(), value)
 }
 
-fn header((name, value): (String, Value)) -> Result<(HeaderName, HeaderValue), MetadataError> {
+fn parsed((name, value): (String, Value)) -> Result<(HeaderName, HeaderValue), MetadataError> {
     let bytes = match value {
         Value::Text(text) => text.into_bytes(),
         Value::Bytes(bytes) => bytes,
@@ -254,7 +288,7 @@ mod tests {
 
     /// Sharing is by content, however many heads there are.
     #[test]
-    fn a_head_of_few_fields_is_kept_once_and_any_other_by_its_record() {
+    fn a_status_and_a_content_type_are_kept_once_and_any_other_head_by_its_record() {
         let name = HeaderName::from_static("content-type");
         let head = |status, value| {
             let status = StatusCode::from_u16(status).unwrap();
@@ -272,8 +306,54 @@ mod tests {
         for (one, two) in statuses().zip(statuses()) {
             assert_eq!(one.metadata(), two.metadata());
         }
-        let whole = || Record::new(Fingerprint::of(&1), response(), Bytes::new());
-        assert!(!share(&whole(), &whole()) && whole() == whole());
+        let location = || Metadata::Response {
+            status: StatusCode::SEE_OTHER,
+            headers: vec![(header::LOCATION, HeaderValue::from_static("/payments/1"))],
+            trailers: Vec::new(),
+        };
+        let sensitive = || {
+            let mut value = HeaderValue::from_static("application/json");
+            value.set_sensitive(true);
+            let headers = vec![(header::CONTENT_TYPE, value)];
+            Metadata::Response { status: StatusCode::CREATED, headers, trailers: Vec::new() }
+        };
+        assert_eq!((location().own_fields(), response().own_fields()), (1, 5));
+        for metadata in [location(), response(), sensitive()] {
+            let own = || Record::new(Fingerprint::of(&1), metadata.clone(), Bytes::new());
+            assert!(!share(&own(), &own()) && own() == own());
+        }
+    }
+
+    /// Whether a head was seen before or not, it is the head of its own answer.
+    #[test]
+    fn the_head_of_a_response_is_its_own() {
+        let of = |status, headers: &[(&'static str, &'static str)], trailers| {
+            let fields: Headers = headers
+                .iter()
+                .map(|(name, value)| {
+                    (HeaderName::from_static(name), HeaderValue::from_static(value))
+                })
+                .collect();
+            let status = StatusCode::from_u16(status).unwrap();
+            let borrowed = fields.iter().map(|(name, value)| (name, value));
+            let head = Metadata::of_response(status, borrowed, Headers::clone(&trailers));
+            assert_eq!(*head, Metadata::Response { status, headers: fields, trailers });
+            head
+        };
+        let trailer = vec![(header::ETAG, HeaderValue::from_static("1"))];
+        let json = ("content-type", "application/json");
+        for _ in 0..2 {
+            for status in [200, 201] {
+                of(status, &[], Vec::new());
+                of(status, &[json], Vec::new());
+                of(status, &[("content-type", "text/plain")], Vec::new());
+                of(status, &[("location", "application/json")], Vec::new());
+                of(status, &[json, ("location", "/1"), ("link", "<a>")], Vec::new());
+                of(status, &[json, json], Vec::new());
+                of(status, &[json], trailer.clone());
+            }
+            assert!(Arc::ptr_eq(&of(200, &[json], Vec::new()), &of(200, &[json], Vec::new())));
+        }
     }
 
     #[test]

@@ -150,13 +150,11 @@ impl Shape {
             }
         };
         let trailers = trailers.filter(|trailers| !trailers.is_empty());
-        let recorded = |headers: &HeaderMap| recorded(headers, &settings.unrecorded, bytes.len());
-        let metadata = Metadata::Response {
-            status: parts.status,
-            headers: recorded(&parts.headers),
-            trailers: trailers.as_ref().map(recorded).unwrap_or_default(),
-        };
-        let record = Record::new(self.fingerprint, metadata, kept(&bytes));
+        let recorded = |headers| recorded(headers, &settings.unrecorded, bytes.len());
+        let owned = |(name, value): (&HeaderName, &HeaderValue)| (name.clone(), value.clone());
+        let kept_trailers = trailers.iter().flat_map(recorded).map(owned).collect();
+        let head = Metadata::of_response(parts.status, recorded(&parts.headers), kept_trailers);
+        let record = Record::with_head(self.fingerprint, head, kept(&bytes));
         let (is_final, no_effect) = (self.is_final(&parts), has::<NoEffect>(&parts));
         let body = match trailers {
             Some(trailers) => with_trailers(bytes, trailers),

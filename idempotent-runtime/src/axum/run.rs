@@ -2,7 +2,6 @@
 
 use std::{
     future::Future,
-    mem,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
@@ -56,7 +55,7 @@ where
     F: Future<Output = R> + Send + 'static,
     R: 'static,
 {
-    Run(match ready(call) {
+    Run(Some(match ready(call) {
         // Boxed, because few requests go past the guard, and all would have to carry it.
         Ready::Direct(()) => Ready::Direct(Box::pin(body)),
         Ready::Answered(response) => Ready::Answered(response),
@@ -67,23 +66,26 @@ where
             let answering = Engine::answer(Arc::clone(&runtime.engine), call, begin);
             Ready::Guard(runtime, answering)
         }
-    })
+    }))
 }
 
-/// A request on its way to its answer.
-struct Run<F>(Ready<Pin<Box<F>>, Answering<Response>>);
+/// A request on its way to its answer; `None` once it was given.
+struct Run<F>(Option<Ready<Pin<Box<F>>, Answering<Response>>>);
 
 impl<F: Future> Future for Run<F> {
     type Output = Outcome<F::Output>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
-            Ready::Direct(body) => body.as_mut().poll(cx).map(Outcome::of),
-            Ready::Answered(response) => Poll::Ready(Outcome::answered(mem::take(response))),
-            Ready::Guard(runtime, answering) => {
+            Some(Ready::Direct(body)) => body.as_mut().poll(cx).map(Outcome::of),
+            Some(Ready::Guard(runtime, answering)) => {
                 let answer = Pin::new(answering).poll(cx);
                 answer.map(|answer| Outcome::answered(response(answer, runtime)))
             }
+            answered => match answered.take() {
+                Some(Ready::Answered(response)) => Poll::Ready(Outcome::answered(response)),
+                _ => panic!("polled after it was over"),
+            },
         }
     }
 }

@@ -1,8 +1,6 @@
 //! Which headers of an answer are recorded.
 
-use http::{HeaderMap, HeaderName, header};
-
-use crate::record::Headers;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 
 /// RFC 9110, section 7.6.1: whether a field belongs to one connection.
 fn is_hop_by_hop(name: &HeaderName) -> bool {
@@ -24,33 +22,28 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 ///
 /// `Content-Length` follows from the body, except for an answer that tells a length without having
 /// a body, as to `HEAD`.
-pub(crate) fn recorded(headers: &HeaderMap, unrecorded: &[HeaderName], body_len: usize) -> Headers {
-    let has_options = headers.keys().any(|name| name == header::CONNECTION);
+pub(crate) fn recorded<'a>(
+    headers: &'a HeaderMap,
+    unrecorded: &'a [HeaderName],
+    body_len: usize,
+) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
+    let has_options = headers.contains_key(header::CONNECTION);
     let nominated = |name: &HeaderName| {
         headers.get_all(header::CONNECTION).iter().any(|value| {
             let mut options = value.as_bytes().split(|byte| *byte == b',');
             options.any(|option| option.trim_ascii().eq_ignore_ascii_case(name.as_str().as_bytes()))
         })
     };
-    let mut recorded = Headers::with_capacity(headers.len());
-    for (name, value) in headers {
-        let skipped = match *name {
-            header::CONTENT_LENGTH => body_len > 0 || value == "0",
-            _ => {
-                is_hop_by_hop(name) || unrecorded.contains(name) || (has_options && nominated(name))
-            }
-        };
-        if !skipped {
-            recorded.push((name.clone(), value.clone()));
+    headers.iter().filter(move |(name, value)| match **name {
+        header::CONTENT_LENGTH => body_len == 0 && *value != "0",
+        _ => {
+            !(is_hop_by_hop(name) || unrecorded.contains(name) || (has_options && nominated(name)))
         }
-    }
-    recorded
+    })
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
     use crate::settings::Settings;
 
@@ -59,8 +52,9 @@ mod tests {
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
             .collect();
-        let recorded = recorded(&headers, &Settings::default().unrecorded, body_len);
-        recorded.iter().map(|(name, _)| name.as_str().to_owned()).collect()
+        let settings = Settings::default();
+        let recorded = recorded(&headers, &settings.unrecorded, body_len);
+        recorded.map(|(name, _)| name.as_str().to_owned()).collect()
     }
 
     /// CASES 20: what belongs to one answer or one connection is not given to another.

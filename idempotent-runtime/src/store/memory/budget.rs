@@ -10,14 +10,11 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::{
-    record::{Metadata, Record},
-    store::StoreError,
-};
+use crate::{record::Record, store::StoreError};
 
 /// What a record costs beside its content in a shard: the record itself, its deadline, its entry and
 /// the slack of the tables. Measured at a million records by `tests/tests/scale.rs`.
-pub(super) const RECORD_COST: usize = 320;
+pub(super) const RECORD_COST: usize = 288;
 /// The same in moka, under `OnFull::Evict`.
 pub(super) const EVICTABLE_COST: usize = 640;
 /// Reserved for a key when it is leased, and kept until it is completed or forgotten: a record with
@@ -25,16 +22,18 @@ pub(super) const EVICTABLE_COST: usize = 640;
 pub(super) const KEY_COST: usize = EVICTABLE_COST + 512;
 /// A saved step beside its name and value.
 const STEP_COST: usize = 96;
-/// A header field beside its name and value.
+/// A head that no other record shares, beside its fields.
+const HEAD_COST: usize = 96;
+/// A header field of such a head beside its name and value.
 const FIELD_COST: usize = 96;
 
 /// The cost of a record whose place takes `overhead`.
 pub(super) fn record_cost(record: &Record, overhead: usize) -> usize {
-    let fields = match record.metadata() {
-        Metadata::Response { headers, trailers, .. } => headers.len() + trailers.len(),
-        Metadata::Value | Metadata::Tombstone { .. } => 0,
+    let head = match record.metadata().own_fields() {
+        0 => 0,
+        fields => HEAD_COST + fields * FIELD_COST,
     };
-    overhead + fields * FIELD_COST + record.content_len()
+    overhead + head + record.content_len()
 }
 
 pub(super) fn step_cost(name: &str, value: &Bytes) -> usize {
