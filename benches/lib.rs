@@ -9,8 +9,10 @@ use std::sync::{
 use axum::{Json, Router, extract::State, http::StatusCode, routing::post};
 use serde::{Deserialize, Serialize};
 
+mod floor;
 #[cfg(feature = "ours")]
 mod ours;
+pub use self::floor::floor;
 #[cfg(feature = "ours")]
 pub use self::ours::{ours, ours_in_state};
 

@@ -15,7 +15,7 @@ use axum::{
 };
 use criterion::{Bencher, Criterion, Throughput, criterion_group, criterion_main};
 use http_body_util::BodyExt as _;
-use idempotent_benches::{App, BODY, PATH, bare};
+use idempotent_benches::{App, BODY, PATH, bare, floor};
 use tokio::runtime::{Builder, Runtime};
 use tower::Service as _;
 
@@ -98,6 +98,8 @@ fn handler(criterion: &mut Criterion) {
         });
     });
     group.bench_function("bare", |bencher| measure(bencher, &runtime, bare, 0));
+    group.bench_function("fresh, floor", |bencher| measure(bencher, &runtime, floor, 0));
+    group.bench_function("replay, floor", |bencher| measure(bencher, &runtime, floor, 256));
     #[cfg(feature = "ours")]
     {
         use idempotent_benches::{ours, ours_in_state};

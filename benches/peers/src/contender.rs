@@ -6,7 +6,7 @@ use anyhow::Result;
 use axum::{Router, routing::get};
 use axum_idempotent::{IdempotentLayer, IdempotentOptions};
 use clap::ValueEnum;
-use idempotent_benches::{App, bare};
+use idempotent_benches::{App, bare, floor};
 use ruts::{CookieOptions, SessionLayer, store::moka::MokaStore};
 use tower_cookies::CookieManagerLayer;
 
@@ -24,6 +24,8 @@ pub(crate) enum Contender {
     /// The same with `runtime = state.idempotency` instead of the `Extension` layer.
     #[cfg(feature = "ours")]
     OursInState,
+    /// As little as a guard can do, written by hand: no lease, no single-flight, no expiry, no bound.
+    Floor,
     /// The crate `idempotent` 2.0.0.
     Idempotent,
     /// The crate `axum-idempotent` 0.6.0.
@@ -43,6 +45,7 @@ impl Contender {
             Self::Ours => "ours",
             #[cfg(feature = "ours")]
             Self::OursInState => "ours-in-state",
+            Self::Floor => "floor",
             Self::Idempotent => "idempotent",
             Self::AxumIdempotent => "axum-idempotent",
         }
@@ -62,6 +65,7 @@ impl Contender {
             Self::Ours => idempotent_benches::ours(&app, large_store()),
             #[cfg(feature = "ours")]
             Self::OursInState => idempotent_benches::ours_in_state(&app, large_store()),
+            Self::Floor => floor(&app),
             Self::Idempotent => with_idempotent(&app)?,
             Self::AxumIdempotent => with_axum_idempotent(&app),
         };
