@@ -4,6 +4,7 @@ mod answer;
 mod attempt;
 mod call;
 mod guarded;
+mod late;
 mod marks;
 mod outcome;
 mod recorded;
@@ -12,6 +13,7 @@ mod run;
 pub use self::{
     call::Call,
     guarded::{Guard, Guarded, GuardedRejection, Via},
+    late::{DoesMore, Late, Probe, ReadsBody, answered},
     marks::{DoNotRecord, NoEffect},
     outcome::{Outcome, Reply, reply},
     recorded::Recorded,

@@ -7,7 +7,10 @@ pub use axum::response::Response;
 pub use http::HeaderName;
 
 #[cfg(feature = "axum")]
-pub use crate::axum::{Call, Guarded, Outcome, Reply, Via, reply, run, run_inline};
+pub use crate::axum::{
+    Call, DoesMore, Guarded, Late, Outcome, Probe, ReadsBody, Reply, Via, answered, reply, run,
+    run_inline,
+};
 pub use crate::{
     function::{
         Function, Recordable, Refusable, Returned, Site, ValueAttempt, Values, run_function, values,

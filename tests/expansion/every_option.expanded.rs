@@ -35,7 +35,14 @@ pub(crate) async fn create_payment<T>(
 where
     T: Clone + Send + Sync + 'static,
 {
-    let (__idempotent_value, __idempotent_guard) = __idempotent_last.into_parts();
+    let (__idempotent_value, mut __idempotent_guard) = __idempotent_last.into_parts();
+    let __idempotent_value = match __idempotent_value.take(&mut __idempotent_guard).await
+    {
+        ::core::result::Result::Ok(taken) => taken,
+        ::core::result::Result::Err(answer) => {
+            return idempotent_runtime::__private::answered(answer);
+        }
+    };
     let Json(mut new) = __idempotent_value;
     let __idempotent_call = idempotent_runtime::__private::Call::new(
             __idempotent_guard,

@@ -7,9 +7,24 @@ use idempotent_runtime::idempotent;
 async fn create_payment(
     __idempotent_last: ::idempotent_runtime::__private::Guarded<Json<u64>>,
 ) -> ::idempotent_runtime::__private::Outcome<Result<Json<u64>, String>> {
-    let (__idempotent_value, __idempotent_guard) = __idempotent_last.into_parts();
-    let Json(amount) = __idempotent_value;
-    let __idempotent_call = ::idempotent_runtime::__private::Call::new(
+    let (__idempotent_value, mut __idempotent_guard) = __idempotent_last.into_parts();
+    let __idempotent_value = match __idempotent_value
+        .first(
+            {
+                #[allow(unused_imports)]
+                use ::idempotent_runtime::__private::DoesMore as _;
+                <::idempotent_runtime::__private::Probe<Json<u64>>>::READS_BODY
+            },
+            &mut __idempotent_guard,
+        )
+        .await
+    {
+        ::core::result::Result::Ok(taken) => taken,
+        ::core::result::Result::Err(answer) => {
+            return ::idempotent_runtime::__private::answered(answer);
+        }
+    };
+    let mut __idempotent_call = ::idempotent_runtime::__private::Call::new(
             __idempotent_guard,
             const {
                 &::idempotent_runtime::__private::Spec::new(
@@ -21,6 +36,24 @@ async fn create_payment(
         .key_header(const {
             ::idempotent_runtime::__private::HeaderName::from_static("idempotency-key")
         });
+    let __idempotent_value = match __idempotent_value
+        .unless_recorded(&mut __idempotent_call)
+    {
+        ::core::result::Result::Ok(taken) => taken,
+        ::core::result::Result::Err(answer) => {
+            return ::idempotent_runtime::__private::answered(answer);
+        }
+    };
+    let __idempotent_value = match __idempotent_value
+        .take(__idempotent_call.guard())
+        .await
+    {
+        ::core::result::Result::Ok(taken) => taken,
+        ::core::result::Result::Err(answer) => {
+            return ::idempotent_runtime::__private::answered(answer);
+        }
+    };
+    let Json(amount) = __idempotent_value;
     ::idempotent_runtime::__private::run(
             __idempotent_call,
             async move {

@@ -28,6 +28,8 @@ mod key_reused;
 mod keys;
 #[path = "protocol/kit.rs"]
 mod kit;
+#[path = "protocol/late.rs"]
+mod late;
 #[path = "protocol/outcomes.rs"]
 mod outcomes;
 #[path = "protocol/panics.rs"]

@@ -1,8 +1,8 @@
 //! What `#[idempotent]` writes.
 
-use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
-use quote::{quote, quote_spanned};
-use syn::{Generics, Pat, Type, parse_quote};
+use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
+use quote::{ToTokens as _, quote, quote_spanned};
+use syn::{Expr, Generics, Pat, Type, ext::IdentExt as _, parse_quote};
 
 use super::{aim, call_with, choice, local, location, private, spec};
 use crate::{
@@ -31,11 +31,46 @@ pub(crate) fn expand(guard: &Guard, handler: &Handler) -> TokenStream {
     let leading =
         leading.iter().map(|Argument { attrs, pat, ty, .. }| quote!(#(#attrs)* #pat: #ty));
     let [last, value, permit, call] = ["last", "value", "guard", "call"].map(local);
-    let Last { attrs: last_attrs, pat, ty } = Last::of(handler);
-    let guarded = quote_spanned!(location(&ty)=> #private::Guarded<#ty>);
+    let last_argument = Last::of(handler);
+    let Last { attrs: last_attrs, pat, ty } = &last_argument;
+    let guarded = quote_spanned!(location(ty)=> #private::Guarded<#ty>);
     let Output { arrow, declared, .. } = &handler.output;
     let outcome = quote_spanned!(location(declared)=> #private::Outcome<#declared>);
     let new_call = new_call(&private, guard, ident, &permit);
+    let or_answer = |taken: TokenStream| {
+        quote! {
+            match #taken {
+                ::core::result::Result::Ok(taken) => taken,
+                ::core::result::Result::Err(answer) => return #private::answered(answer),
+            }
+        }
+    };
+    let begin = if last_argument.is_needed_by(guard, &handler.leading) {
+        let taken = or_answer(quote!(#value.take(&mut #permit).await));
+        quote! {
+            let #value = #taken;
+            #last_attrs
+            let #pat = #value;
+            let #call = #new_call;
+        }
+    } else {
+        let reads_body = quote_spanned! {location(ty)=> {
+            #[allow(unused_imports)]
+            use #private::DoesMore as _;
+            <#private::Probe<#ty>>::READS_BODY
+        }};
+        let first = or_answer(quote!(#value.first(#reads_body, &mut #permit).await));
+        let unless_recorded = or_answer(quote!(#value.unless_recorded(&mut #call)));
+        let taken = or_answer(quote!(#value.take(#call.guard()).await));
+        quote! {
+            let #value = #first;
+            let mut #call = #new_call;
+            let #value = #unless_recorded;
+            let #value = #taken;
+            #last_attrs
+            let #pat = #value;
+        }
+    };
     let run = run(guard, &call, handler);
     quote! {
         #(#attrs)*
@@ -44,10 +79,8 @@ pub(crate) fn expand(guard: &Guard, handler: &Handler) -> TokenStream {
             #last: #guarded
         ) #arrow #outcome #where_clause {
             #(#inner_attrs)*
-            let (#value, #permit) = #last.into_parts();
-            #last_attrs
-            let #pat = #value;
-            let #call = #new_call;
+            let (#value, mut #permit) = #last.into_parts();
+            #begin
             #run
         }
     }
@@ -69,6 +102,44 @@ impl Last {
             None => Self { attrs: TokenStream::new(), pat: parse_quote!(()), ty: unit() },
         }
     }
+}
+
+impl Last {
+    /// Whether an option speaks of it, or may: then it is taken before all else.
+    fn is_needed_by(&self, guard: &Guard, leading: &[Argument]) -> bool {
+        let key = match &guard.key {
+            Key::Content(expr) | Key::Expression(expr) => Some(expr),
+            Key::Header(_) | Key::Fingerprint => None,
+        };
+        let options = [&guard.runtime, &guard.common.scope];
+        let own = words(self.pat.to_token_stream());
+        let others: Vec<_> =
+            leading.iter().flat_map(|argument| words(argument.pat.to_token_stream())).collect();
+        let may_speak_of_it = |expr: &Expr| {
+            let said = words(expr.to_token_stream());
+            // What speaks of no other argument may misspell this one, and a macro may say anything.
+            let speaks_of_another = said.iter().any(|word| others.contains(word));
+            let is_constant = said.first().is_some_and(|word| *word == word.to_uppercase());
+            said.iter().any(|word| word == "!" || own.contains(word))
+                || !(speaks_of_another || is_constant)
+        };
+        // Another fingerprint may leave the body out, and what it is made into is still to be judged.
+        guard.common.fingerprint.is_some()
+            || options.into_iter().flatten().chain(key).any(may_speak_of_it)
+            // A type without a name cannot be asked what it does.
+            || words(self.ty.to_token_stream()).iter().any(|word| word == "impl")
+    }
+}
+
+/// Every identifier in `tokens`, and every `!`.
+fn words(tokens: TokenStream) -> Vec<String> {
+    let each = tokens.into_iter().flat_map(|token| match token {
+        TokenTree::Group(group) => words(group.stream()),
+        TokenTree::Ident(ident) => vec![ident.unraw().to_string()],
+        TokenTree::Punct(punct) if punct.as_char() == '!' => vec!["!".to_owned()],
+        TokenTree::Punct(_) | TokenTree::Literal(_) => Vec::new(),
+    });
+    each.collect()
 }
 
 /// Everything about this call that is known before the body runs. The expressions are evaluated
@@ -132,6 +203,44 @@ fn body(handler: &Handler) -> TokenStream {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The last argument is taken late where no option can mean it.
+    #[test]
+    fn the_last_argument_is_taken_first_where_an_option_may_speak_of_it() {
+        let item = quote!(
+            async fn handler(State(app): State<App>, Json(new): Json<New>) {}
+        );
+        let is_late = |options: &TokenStream, item: &TokenStream| {
+            let attribute = quote!(ttl = "24h", #options);
+            crate::guard(attribute, item).to_string().contains("unless_recorded")
+        };
+        for late in [
+            quote!(key = header("Idempotency-Key")),
+            quote!(key = fingerprint),
+            quote!(key = header("Idempotency-Key"), runtime = app.idempotency),
+            quote!(key = header("Idempotency-Key"), scope = (app.tenant, app.user())),
+            quote!(key = header("Idempotency-Key"), runtime = RUNTIME),
+            quote!(key = app.id),
+        ] {
+            assert!(is_late(&late, &item), "{late}");
+        }
+        for first in [
+            quote!(key = new.id),
+            quote!(key = hash(new)),
+            quote!(key = (app.id, new.id)),
+            quote!(key = header("Idempotency-Key"), scope = new.tenant),
+            quote!(key = header("Idempotency-Key"), fingerprint = (app.id, new.amount)),
+            quote!(key = header("Idempotency-Key"), fingerprint = app.id),
+            quote!(key = format!("{new}-{}", app.id)),
+            quote!(key = nwe.id),
+        ] {
+            assert!(!is_late(&first, &item), "{first}");
+        }
+        let nameless = quote!(
+            async fn handler(body: impl FromRequest<()>) {}
+        );
+        assert!(!is_late(&quote!(key = header("Idempotency-Key")), &nameless));
+    }
 
     #[test]
     fn under_another_name_the_crate_is_named_nowhere() {

@@ -2,10 +2,14 @@
 
 use std::fmt;
 
+use axum::response::Response;
 use http::HeaderName;
 use serde::Serialize;
 
-use super::guarded::{Guard, Kept};
+use super::{
+    answer::response,
+    guarded::{Guard, Kept},
+};
 use crate::{
     content::ContentKey,
     engine::{self, Answer},
@@ -22,10 +26,12 @@ use crate::{
 /// `scope`, `fingerprint` where they stand in the attribute, then one of those that begin with `key`.
 pub struct Call {
     spec: &'static Spec,
-    kept: Option<Box<Kept>>,
+    guard: Guard,
     scope: Option<KeyEncoder>,
     fingerprint: Option<[u8; 32]>,
     key: Option<Result<Frozen, Problem>>,
+    /// Whether there is no record in the memory of this process.
+    is_new: bool,
 }
 
 /// What a request is told apart by.
@@ -49,17 +55,18 @@ pub(super) struct Guarding {
     spec: &'static Spec,
     kept: Box<Kept>,
     frozen: Frozen,
+    is_new: bool,
 }
 
 #[allow(missing_docs, clippy::missing_docs_in_private_items)] // named after the options they freeze
 impl Call {
     pub fn new(guard: Guard, spec: &'static Spec) -> Self {
-        Self { spec, kept: guard.0, scope: None, fingerprint: None, key: None }
+        Self { spec, guard, scope: None, fingerprint: None, key: None, is_new: false }
     }
 
     #[must_use]
     pub fn runtime(mut self, runtime: &Idempotency) -> Self {
-        if let Some(kept) = &mut self.kept {
+        if let Some(kept) = &mut self.guard.0 {
             kept.runtime = Some(runtime.clone());
         }
         self
@@ -83,9 +90,9 @@ impl Call {
 
     #[must_use]
     pub fn key<K: KeyPart + ?Sized>(mut self, key: &K) -> Self {
-        if let Some(kept) = self.kept.take() {
+        if let Some(kept) = self.guard.0.take() {
             self.key = Some(self.freeze(&kept, Some(key)));
-            self.kept = Some(kept);
+            self.guard.0 = Some(kept);
         }
         self
     }
@@ -93,10 +100,10 @@ impl Call {
     #[must_use]
     #[allow(clippy::needless_pass_by_value)] // a constant of the generated code
     pub fn key_header(mut self, name: HeaderName) -> Self {
-        let Some(kept) = self.kept.take() else { return self };
+        let Some(kept) = self.guard.0.take() else { return self };
         let key = key_header(&kept.head, &name);
         self.key = Some(key.and_then(|key| self.freeze(&kept, Some(&*key))));
-        self.kept = Some(kept);
+        self.guard.0 = Some(kept);
         self
     }
 
@@ -115,9 +122,9 @@ impl Call {
 
     #[must_use]
     pub fn key_fingerprint(mut self) -> Self {
-        if let Some(kept) = self.kept.take() {
+        if let Some(kept) = self.guard.0.take() {
             self.key = Some(self.freeze::<str>(&kept, None));
-            self.kept = Some(kept);
+            self.guard.0 = Some(kept);
         }
         self
     }
@@ -184,11 +191,28 @@ impl Call {
         digest.fingerprint(encoder, settings.secret.as_ref())
     }
 
+    pub fn guard(&mut self) -> &mut Guard {
+        &mut self.guard
+    }
+
+    /// The answer of a record of this very request, before its last argument is taken. A key that was
+    /// reused is for later: there its last argument comes first.
+    pub(super) fn recall(&mut self) -> Option<Response> {
+        let (Some(kept), Some(Ok(frozen))) = (&self.guard.0, &self.key) else { return None };
+        let runtime = kept.runtime.as_ref()?;
+        let answer = frozen.recall(runtime);
+        self.is_new = answer.is_none();
+        let replay = answer.filter(|answer| matches!(answer, Answer::Replay(_)))?;
+        frozen.observe(self.spec, kept, runtime, &replay);
+        Some(response(replay, runtime))
+    }
+
     pub(super) fn step(self) -> Step {
-        let Some(mut kept) = self.kept else { return Step::Direct };
+        let Some(mut kept) = self.guard.0 else { return Step::Direct };
         match (self.key, kept.runtime.take()) {
             (Some(Ok(frozen)), Some(runtime)) => {
-                Step::Guard(Guarding { runtime, spec: self.spec, kept, frozen })
+                let Self { spec, is_new, .. } = self;
+                Step::Guard(Guarding { runtime, spec, kept, frozen, is_new })
             }
             (Some(Err(Problem::KeyMissing)), Some(_)) if self.spec.optional => Step::Direct,
             (Some(Err(problem)), runtime @ Some(_)) => {
@@ -209,13 +233,9 @@ impl Call {
 
 impl Guarding {
     /// A record in the memory of this process answers before anything else is made of the request.
-    pub(super) fn recall<A>(&self) -> Option<Answer<A>> {
-        let Frozen { key, fingerprint, has_scope } = &self.frozen;
-        let engine = &self.runtime.engine;
-        let answer = engine.recall(key, fingerprint)?;
-        if let Ok(operation) = operation(self.spec, &self.kept) {
-            engine.observer.answered(&operation, key, *has_scope, answer.outcome());
-        }
+    pub(super) fn recall(&self) -> Option<Answer<Response>> {
+        let answer = if self.is_new { None } else { self.frozen.recall(&self.runtime) }?;
+        self.frozen.observe(self.spec, &self.kept, &self.runtime, &answer);
         Some(answer)
     }
 
@@ -227,6 +247,19 @@ impl Guarding {
         let attempt = self.kept.attempt;
         let call = engine::Call { operation, key, fingerprint, policy, attempt, has_scope };
         Ok((self.runtime, call))
+    }
+}
+
+impl Frozen {
+    fn recall(&self, runtime: &Idempotency) -> Option<Answer<Response>> {
+        runtime.engine.recall(&self.key, &self.fingerprint)
+    }
+
+    fn observe<A>(&self, spec: &Spec, kept: &Kept, runtime: &Idempotency, answer: &Answer<A>) {
+        if let Ok(operation) = operation(spec, kept) {
+            let observer = &runtime.engine.observer;
+            observer.answered(&operation, &self.key, self.has_scope, answer.outcome());
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use http_body_util::LengthLimitError;
 
 use super::{
     answer::{problem_response, with_trailers},
-    attempt::noting_attempts,
+    late::Late,
 };
 use crate::{
     attempt::AttemptSlot,
@@ -31,14 +31,24 @@ use crate::{
 /// [`unguarded`](Self::unguarded).
 ///
 /// It buffers the body under the handler's own `DefaultBodyLimit`, so that the body can be part of
-/// the fingerprint, and hands the request on to `T` unchanged.
+/// the fingerprint, and hands the request on to `T` unchanged: before the guard begins, except where
+/// `T` does nothing but [read the body](super::late::ReadsBody).
 pub struct Guarded<T> {
-    value: T,
+    value: Late<T>,
     guard: Guard,
 }
 
 /// What the guard keeps of the request while the handler's arguments are taken from it.
 pub struct Guard(pub(super) Option<Box<Kept>>);
+
+impl Guard {
+    /// The last argument asked for its attempt, or did not.
+    pub(super) fn note(&mut self, asked: Option<AttemptSlot>) {
+        if let Some(kept) = &mut self.0 {
+            kept.attempt = kept.attempt.take().or(asked);
+        }
+    }
+}
 
 pub(super) struct Kept {
     pub(super) method: Method,
@@ -57,12 +67,12 @@ impl<T> Guarded<T> {
     /// An argument outside of any request, to call a handler directly:
     /// `handler(Guarded::unguarded(Json(new))).await.direct()` runs its body and nothing else.
     pub fn unguarded(value: T) -> Self {
-        Self { value, guard: Guard(None) }
+        Self { value: Late::taken(value), guard: Guard(None) }
     }
 
     /// The handler's own argument, and the guard.
     #[doc(hidden)]
-    pub fn into_parts(self) -> (T, Guard) {
+    pub fn into_parts(self) -> (Late<T>, Guard) {
         (self.value, self.guard)
     }
 }
@@ -70,9 +80,10 @@ impl<T> Guarded<T> {
 impl<S, T, M> FromRequest<S, Via<M>> for Guarded<T>
 where
     T: FromRequest<S, M>,
-    S: Send + Sync,
+    S: Clone + Send + Sync + 'static,
+    M: 'static,
 {
-    type Rejection = GuardedRejection<T::Rejection>;
+    type Rejection = GuardedRejection;
 
     fn from_request(
         request: Request,
@@ -88,15 +99,11 @@ where
                 Ok(body) => body,
                 Err(problem) => {
                     let response = problem_response(problem, runtime.as_ref());
-                    return Err(GuardedRejection::guard(response));
+                    return Err(GuardedRejection(Box::new(response)));
                 }
             };
-            let mut kept = keep(&mut request, body, runtime);
-            // Boxed, so that the future of a guarded handler is not twice as large as that of a bare one.
-            let extract = Box::pin(T::from_request(request, state));
-            let (value, asked) = noting_attempts(extract).await;
-            kept.attempt = kept.attempt.take().or(asked);
-            let value = value.map_err(GuardedRejection::inner)?;
+            let kept = keep(&mut request, body, runtime);
+            let value = Late::new(request, state.clone());
             Ok(Self { value, guard: Guard(Some(kept)) })
         }
     }
@@ -154,30 +161,13 @@ fn is_length_limit(error: &(dyn Error + 'static)) -> bool {
     error.is::<LengthLimitError>() || error.source().is_some_and(is_length_limit)
 }
 
-/// Why a guarded handler did not get its last argument; nothing was claimed, nothing recorded.
-pub struct GuardedRejection<R>(Rejected<R>);
+/// Why a request did not come to its guarded handler: its body is too large, or not readable. Nothing
+/// was claimed, nothing recorded.
+pub struct GuardedRejection(Box<Response>);
 
-enum Rejected<R> {
-    Guard(Box<Response>),
-    Inner(R),
-}
-
-impl<R> GuardedRejection<R> {
-    fn guard(response: Response) -> Self {
-        Self(Rejected::Guard(Box::new(response)))
-    }
-
-    fn inner(rejection: R) -> Self {
-        Self(Rejected::Inner(rejection))
-    }
-}
-
-impl<R: IntoResponse> IntoResponse for GuardedRejection<R> {
+impl IntoResponse for GuardedRejection {
     fn into_response(self) -> Response {
-        match self.0 {
-            Rejected::Guard(response) => *response,
-            Rejected::Inner(rejection) => rejection.into_response(),
-        }
+        *self.0
     }
 }
 
@@ -193,14 +183,9 @@ impl fmt::Debug for Guard {
     }
 }
 
-impl<R: fmt::Debug> fmt::Debug for GuardedRejection<R> {
+impl fmt::Debug for GuardedRejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Rejected::Guard(_) => f.write_str("GuardedRejection(body)"),
-            Rejected::Inner(rejection) => {
-                f.debug_tuple("GuardedRejection").field(rejection).finish()
-            }
-        }
+        f.debug_tuple("GuardedRejection").field(&self.0.status()).finish()
     }
 }
 

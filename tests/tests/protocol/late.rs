@@ -1,0 +1,206 @@
+//! The last argument: taken for every request, but for one that only reads the body, which the
+//! fingerprint stands for when a record is replayed.
+
+use std::cell::Cell;
+
+use axum::{
+    Extension, Router,
+    extract::{FromRequest, FromRequestParts, Request, State},
+};
+use http::{StatusCode, request::Parts};
+use idempotent_runtime::{Attempt, Idempotency, idempotent};
+use idempotent_tests::{Request as Ask, post};
+use serde::{Deserialize, Deserializer, de::DeserializeOwned};
+use serde_json::json;
+
+use crate::kit::{Effects, memory, payments};
+
+thread_local! {
+    static PARSED: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Counts how often it was parsed on this thread.
+struct Counted(u32);
+
+impl<'de> Deserialize<'de> for Counted {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        PARSED.set(PARSED.get() + 1);
+        u32::deserialize(deserializer).map(Self)
+    }
+}
+
+fn ask(amount: u32) -> Ask {
+    post("/payments").key("k").json(&json!(amount))
+}
+
+#[idempotent(key = header("Idempotency-Key"))]
+async fn plain(
+    State(effects): State<Effects>,
+    axum::Json(Counted(amount)): axum::Json<Counted>,
+) -> String {
+    format!("{} of {amount}", effects.happen())
+}
+
+#[idempotent(key = header("Idempotency-Key"), spawn = false)]
+async fn inline(
+    State(effects): State<Effects>,
+    axum::Json(Counted(amount)): axum::Json<Counted>,
+) -> String {
+    format!("{} of {amount}", effects.happen())
+}
+
+#[idempotent(key = header("Idempotency-Key"))]
+async fn generic<T: DeserializeOwned + Send>(
+    State(effects): State<Effects>,
+    axum::Json(_new): axum::Json<T>,
+) -> String {
+    format!("{} of {}", effects.happen(), std::any::type_name::<T>())
+}
+
+/// A retry is answered without its body being parsed, whether the handler is generic or not.
+#[tokio::test]
+async fn the_body_of_a_retry_is_not_parsed_again() {
+    let effects = Effects::default();
+    for app in [
+        payments(&memory(), effects.clone(), plain),
+        payments(&memory(), effects.clone(), inline),
+        payments(&memory(), effects.clone(), generic::<Counted>),
+    ] {
+        let (before, parsed) = (effects.count(), PARSED.get());
+        let first = ask(7).send(&app).await;
+        assert_eq!(first.status, 200);
+        assert_eq!((effects.count(), PARSED.get()), (before + 1, parsed + 1));
+        for _ in 0..3 {
+            let again = ask(7).send(&app).await;
+            assert!(again.is_replayed() && again.body == first.body, "{again:?}");
+        }
+        assert_eq!((effects.count(), PARSED.get()), (before + 1, parsed + 1));
+    }
+}
+
+/// Another body under the key is judged as before: first by its own extractor, then by the guard.
+#[tokio::test]
+async fn the_body_of_another_request_is_parsed_before_it_is_refused() {
+    let effects = Effects::default();
+    let app = payments(&memory(), effects.clone(), plain);
+    ask(7).send(&app).await;
+    let broken = post("/payments").key("k").json(&json!("much")).send(&app).await;
+    assert_eq!(broken.status, 422);
+    assert_ne!(broken.header("content-type"), "application/problem+json", "axum's own answer");
+    ask(8).send(&app).await.assert_problem(422, "key_reused");
+    assert!(ask(7).send(&app).await.is_replayed());
+    assert_eq!(effects.count(), 1);
+}
+
+/// Where the attribute says what makes two requests the same, their bodies may differ.
+#[tokio::test]
+async fn a_body_that_the_fingerprint_leaves_out_is_parsed_each_time() {
+    #[idempotent(key = header("Idempotency-Key"), fingerprint = 1)]
+    async fn any_body(
+        State(effects): State<Effects>,
+        axum::Json(Counted(amount)): axum::Json<Counted>,
+    ) -> String {
+        format!("{} of {amount}", effects.happen())
+    }
+    let effects = Effects::default();
+    let app = payments(&memory(), effects.clone(), any_body);
+    ask(7).send(&app).await;
+    assert_eq!(ask(8).send(&app).await.text(), "1 of 7");
+    assert_eq!(post("/payments").key("k").json(&json!("much")).send(&app).await.status, 422);
+    assert_eq!(effects.count(), 1);
+}
+
+/// Takes the body of those only who sign it. Its name is that of axum's, which says nothing.
+struct Json<T>(T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
+    type Rejection = StatusCode;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, StatusCode> {
+        if !request.headers().contains_key("x-signature") {
+            return Err(StatusCode::UNAUTHORIZED);
+        }
+        let axum::Json(body) = axum::Json::from_request(request, state)
+            .await
+            .map_err(|_| StatusCode::UNPROCESSABLE_ENTITY)?;
+        Ok(Self(body))
+    }
+}
+
+/// Who may ask: the last argument, and not of the body.
+struct Member;
+
+impl<S: Send + Sync> FromRequestParts<S> for Member {
+    type Rejection = StatusCode;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, StatusCode> {
+        let signed = parts.headers.contains_key("x-signature");
+        if signed { Ok(Self) } else { Err(StatusCode::UNAUTHORIZED) }
+    }
+}
+
+#[idempotent(key = header("Idempotency-Key"))]
+async fn signed(State(effects): State<Effects>, Json(amount): Json<u32>) -> String {
+    format!("{} of {amount}", effects.happen())
+}
+
+#[idempotent(key = header("Idempotency-Key"))]
+async fn members(State(effects): State<Effects>, _: Member) -> String {
+    format!("{}", effects.happen())
+}
+
+#[idempotent(key = header("Idempotency-Key"), spawn = false)]
+async fn members_inline(State(effects): State<Effects>, Member: Member) -> String {
+    format!("{}", effects.happen())
+}
+
+#[idempotent(key = header("Idempotency-Key"))]
+async fn of_any<T: FromRequest<Effects, M> + Send, M: Send + 'static>(
+    State(effects): State<Effects>,
+    _taken: T,
+) -> String {
+    format!("{}", effects.happen())
+}
+
+/// CASES 18: an extractor that checks who asks is asked for every request, so that nobody gets the
+/// answer of another by knowing their key.
+#[tokio::test]
+async fn an_extractor_that_does_more_than_read_the_body_is_asked_each_time() {
+    let effects = Effects::default();
+    let router = |runtime: &Idempotency, route| {
+        Router::new()
+            .route("/payments", route)
+            .with_state(effects.clone())
+            .layer(Extension(runtime.clone()))
+    };
+    for app in [
+        payments(&memory(), effects.clone(), signed),
+        payments(&memory(), effects.clone(), members),
+        payments(&memory(), effects.clone(), members_inline),
+        router(&memory(), axum::routing::post(of_any::<Json<u32>, _>)),
+        router(&memory(), axum::routing::post(of_any::<Member, _>)),
+    ] {
+        let before = effects.count();
+        let first = ask(7).header("x-signature", "1").send(&app).await;
+        assert_eq!(first.status, 200, "{first:?}");
+        let stranger = ask(7).send(&app).await;
+        assert_eq!(stranger.status, 401);
+        assert!(stranger.body.is_empty(), "{stranger:?}");
+        assert!(ask(7).header("x-signature", "1").send(&app).await.is_replayed());
+        assert_eq!(effects.count(), before + 1);
+    }
+}
+
+/// An attempt that is the last argument, or part of it, is that of its own request.
+#[tokio::test]
+async fn a_last_argument_that_is_taken_late_knows_its_attempt() {
+    #[idempotent(key = header("Idempotency-Key"))]
+    async fn numbered(attempt: Attempt, body: String) -> String {
+        format!("{} {} {body}", attempt.number(), attempt.is_guarded())
+    }
+    let app =
+        Router::new().route("/payments", axum::routing::post(numbered)).layer(Extension(memory()));
+    let ask = || post("/payments").key("k").body("body");
+    assert_eq!(ask().send(&app).await.text(), "1 true body");
+    assert!(ask().send(&app).await.is_replayed());
+}
