@@ -1,4 +1,4 @@
-//! What the attributes write: the same function, whose body is one call into the runtime.
+//! What the attributes write: the same function, whose body is handed to the runtime.
 //!
 //! Nothing here can fail, and nothing in a `quote!` decides anything: that is the runtime's.
 //! `tests/expansion/*.expanded.rs` show the results.

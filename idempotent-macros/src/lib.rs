@@ -72,9 +72,9 @@ use self::{ctxt::Ctxt, function::Function, handler::Handler, model::Attribute, p
 /// # Expressions
 ///
 /// `key`, `scope`, `fingerprint` and `runtime` take any expression over the names that the handler's
-/// arguments bind. It is evaluated after all extractors and before the body, and its value is only
-/// borrowed, of a tuple each element: `scope = (tenant.id, user.name)` moves neither. A `key` that is
-/// `None` is a missing key.
+/// arguments bind. It is evaluated once, after the extractors of what it speaks of and before the
+/// body, and its value is only borrowed, of a tuple each element: `scope = (tenant.id, user.name)`
+/// moves neither. A `key` that is `None` is a missing key.
 ///
 /// # Content keys
 ///

@@ -38,6 +38,9 @@
 //!
 //! # What to know before the first use
 //!
+//! - A last argument that only reads the body, such as `Json`, is not extracted for a replay out of
+//!   the memory of this process: a `Deserialize` that checks more than form (an expiry, say) belongs
+//!   in an extractor of its own. All other extractors run for every request.
 //! - Extractors run before the claim. Do not extract connections, transactions or locks in a guarded
 //!   handler, take them in its body: waiting duplicates would hold what the running one needs.
 //! - Without `scope`, `Authorization`, `Cookie` and `X-Api-Key` are part of the fingerprint: another

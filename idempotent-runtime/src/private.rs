@@ -8,8 +8,8 @@ pub use http::HeaderName;
 
 #[cfg(feature = "axum")]
 pub use crate::axum::{
-    Call, DoesMore, Guarded, Late, Outcome, Probe, ReadsBody, Reply, Via, answered, reply, run,
-    run_inline,
+    Admits, Call, DoesMore, Guarded, Late, Listed, Outcome, Probe, ReadsBody, Reply, Unlisted, Via,
+    answered, reply, run, run_inline,
 };
 pub use crate::{
     function::{

@@ -38,9 +38,9 @@ where
     let (__idempotent_value, mut __idempotent_guard) = __idempotent_last.into_parts();
     let __idempotent_value = match __idempotent_value.take(&mut __idempotent_guard).await
     {
-        ::core::result::Result::Ok(taken) => taken,
-        ::core::result::Result::Err(answer) => {
-            return idempotent_runtime::__private::answered(answer);
+        ::core::result::Result::Ok(__idempotent_taken) => __idempotent_taken,
+        ::core::result::Result::Err(__idempotent_answer) => {
+            return idempotent_runtime::__private::answered(__idempotent_answer);
         }
     };
     let Json(mut new) = __idempotent_value;

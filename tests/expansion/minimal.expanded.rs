@@ -11,17 +11,19 @@ async fn create_payment(
     let __idempotent_value = match __idempotent_value
         .first(
             {
-                #[allow(unused_imports)]
                 use ::idempotent_runtime::__private::DoesMore as _;
+                let _ = <::idempotent_runtime::__private::Probe<
+                    ::idempotent_runtime::__private::Unlisted,
+                >>::READS_BODY;
                 <::idempotent_runtime::__private::Probe<Json<u64>>>::READS_BODY
             },
             &mut __idempotent_guard,
         )
         .await
     {
-        ::core::result::Result::Ok(taken) => taken,
-        ::core::result::Result::Err(answer) => {
-            return ::idempotent_runtime::__private::answered(answer);
+        ::core::result::Result::Ok(__idempotent_taken) => __idempotent_taken,
+        ::core::result::Result::Err(__idempotent_answer) => {
+            return ::idempotent_runtime::__private::answered(__idempotent_answer);
         }
     };
     let mut __idempotent_call = ::idempotent_runtime::__private::Call::new(
@@ -39,18 +41,18 @@ async fn create_payment(
     let __idempotent_value = match __idempotent_value
         .unless_recorded(&mut __idempotent_call)
     {
-        ::core::result::Result::Ok(taken) => taken,
-        ::core::result::Result::Err(answer) => {
-            return ::idempotent_runtime::__private::answered(answer);
+        ::core::result::Result::Ok(__idempotent_taken) => __idempotent_taken,
+        ::core::result::Result::Err(__idempotent_answer) => {
+            return ::idempotent_runtime::__private::answered(__idempotent_answer);
         }
     };
     let __idempotent_value = match __idempotent_value
         .take(__idempotent_call.guard())
         .await
     {
-        ::core::result::Result::Ok(taken) => taken,
-        ::core::result::Result::Err(answer) => {
-            return ::idempotent_runtime::__private::answered(answer);
+        ::core::result::Result::Ok(__idempotent_taken) => __idempotent_taken,
+        ::core::result::Result::Err(__idempotent_answer) => {
+            return ::idempotent_runtime::__private::answered(__idempotent_answer);
         }
     };
     let Json(amount) = __idempotent_value;

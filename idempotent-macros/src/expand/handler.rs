@@ -31,17 +31,18 @@ pub(crate) fn expand(guard: &Guard, handler: &Handler) -> TokenStream {
     let leading =
         leading.iter().map(|Argument { attrs, pat, ty, .. }| quote!(#(#attrs)* #pat: #ty));
     let [last, value, permit, call] = ["last", "value", "guard", "call"].map(local);
+    let [taken, answer] = ["taken", "answer"].map(local);
     let last_argument = Last::of(handler);
     let Last { attrs: last_attrs, pat, ty } = &last_argument;
     let guarded = quote_spanned!(location(ty)=> #private::Guarded<#ty>);
     let Output { arrow, declared, .. } = &handler.output;
     let outcome = quote_spanned!(location(declared)=> #private::Outcome<#declared>);
     let new_call = new_call(&private, guard, ident, &permit);
-    let or_answer = |taken: TokenStream| {
+    let or_answer = |result: TokenStream| {
         quote! {
-            match #taken {
-                ::core::result::Result::Ok(taken) => taken,
-                ::core::result::Result::Err(answer) => return #private::answered(answer),
+            match #result {
+                ::core::result::Result::Ok(#taken) => #taken,
+                ::core::result::Result::Err(#answer) => return #private::answered(#answer),
             }
         }
     };
@@ -55,8 +56,9 @@ pub(crate) fn expand(guard: &Guard, handler: &Handler) -> TokenStream {
         }
     } else {
         let reads_body = quote_spanned! {location(ty)=> {
-            #[allow(unused_imports)]
             use #private::DoesMore as _;
+            // Or the import is of no use where the type has a constant of its own.
+            let _ = <#private::Probe<#private::Unlisted>>::READS_BODY;
             <#private::Probe<#ty>>::READS_BODY
         }};
         let first = or_answer(quote!(#value.first(#reads_body, &mut #permit).await));
@@ -126,8 +128,9 @@ impl Last {
         // Another fingerprint may leave the body out, and what it is made into is still to be judged.
         guard.common.fingerprint.is_some()
             || options.into_iter().flatten().chain(key).any(may_speak_of_it)
-            // A type without a name cannot be asked what it does.
-            || words(self.ty.to_token_stream()).iter().any(|word| word == "impl")
+            // A type without a name cannot be asked what it does, nor what a macro hides.
+            || words(self.ty.to_token_stream()).iter().any(|word| word == "impl" || word == "!")
+            || own.iter().any(|word| word == "!")
     }
 }
 

@@ -31,8 +31,8 @@ use crate::{
 /// [`unguarded`](Self::unguarded).
 ///
 /// It buffers the body under the handler's own `DefaultBodyLimit`, so that the body can be part of
-/// the fingerprint, and hands the request on to `T` unchanged: before the guard begins, except where
-/// `T` does nothing but [read the body](super::late::ReadsBody).
+/// the fingerprint, and hands the request on to `T` unchanged: before the guard begins, or, where `T`
+/// only reads the body and no option speaks of it, after a record was looked for.
 pub struct Guarded<T> {
     value: Late<T>,
     guard: Guard,

@@ -5,42 +5,68 @@ use std::{fmt, future::Future, marker::PhantomData, pin::Pin};
 use axum::{
     Json,
     body::Body,
-    extract::{FromRequest, RawForm, Request},
-    response::{IntoResponse as _, Response},
+    extract::{FromRequest, Request},
+    response::{IntoResponse, Response},
 };
 use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
 
 use super::{attempt::noting_attempts, call::Call, guarded::Guard, outcome::Outcome};
 
-/// An extractor that does nothing but read the body. What it makes of it, the fingerprint says too,
-/// so a record is answered before it: the body of a retry is not parsed again.
+/// An extractor that does nothing but read the body. The fingerprint stands for the body, so a record
+/// is answered before it: the body of a retry is not parsed again.
 ///
 /// Whatever else an extractor may do, such as to check a signature, is done for every request. That
-/// is why this is a list, and why it is not open.
-pub trait ReadsBody {}
+/// is why this is a list, and why it is closed.
+pub trait ReadsBody: Listed {
+    /// Whether it would read the body of a request with these headers. Where it might not, it is asked.
+    fn admits(headers: &HeaderMap) -> bool;
+}
 
-impl<T> ReadsBody for Json<T> {}
-impl ReadsBody for Body {}
-impl ReadsBody for Bytes {}
-impl ReadsBody for RawForm {}
-impl ReadsBody for String {}
-impl ReadsBody for () {}
+/// What nobody else can implement.
+pub trait Listed {}
+
+impl<T> Listed for Json<T> {}
+impl<T> ReadsBody for Json<T> {
+    fn admits(headers: &HeaderMap) -> bool {
+        let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        content_type.is_some_and(|value| value.eq_ignore_ascii_case(b"application/json"))
+    }
+}
+
+macro_rules! read_any_body {
+    ($($extractor:ty),*) => {$(
+        impl Listed for $extractor {}
+        impl ReadsBody for $extractor {
+            fn admits(_: &HeaderMap) -> bool {
+                true
+            }
+        }
+    )*};
+}
+read_any_body!(Body, Bytes, String, ());
+
+/// Whether an extractor would only read the body of a request with these headers.
+pub type Admits = fn(&HeaderMap) -> bool;
 
 /// Says of a type whether it [reads the body](ReadsBody) and no more.
 pub struct Probe<T>(PhantomData<fn() -> T>);
 
 impl<T: ReadsBody> Probe<T> {
     /// Hides the one of [`DoesMore`].
-    pub const READS_BODY: bool = true;
+    pub const READS_BODY: Option<Admits> = Some(T::admits);
 }
 
 /// What is said of all other types.
 pub trait DoesMore {
     /// Hidden where it does not.
-    const READS_BODY: bool = false;
+    const READS_BODY: Option<Admits> = None;
 }
 
 impl<T> DoesMore for Probe<T> {}
+
+/// A type that is not on the list, for generated code that asks for one.
+pub enum Unlisted {}
 
 /// The last argument, taken or still to be taken.
 pub struct Late<T>(Stage<T>);
@@ -52,6 +78,8 @@ enum Stage<T> {
 
 /// What an argument is extracted from.
 trait Extract<T>: Send {
+    fn headers(&self) -> &HeaderMap;
+
     fn extract(self: Box<Self>) -> Extraction<T>;
 }
 
@@ -70,10 +98,14 @@ where
     S: Send + Sync + 'static,
     M: 'static,
 {
+    fn headers(&self) -> &HeaderMap {
+        self.request.headers()
+    }
+
     fn extract(self: Box<Self>) -> Extraction<T> {
         Box::pin(async move {
             let Self { request, state, .. } = *self;
-            T::from_request(request, &state).await.map_err(|rejection| rejection.into_response())
+            T::from_request(request, &state).await.map_err(IntoResponse::into_response)
         })
     }
 }
@@ -92,7 +124,11 @@ impl<T> Late<T> {
         Self(Stage::Taken(value))
     }
 
-    /// Takes it. `Err` is how the extractor rejects the request.
+    /// Takes it.
+    ///
+    /// # Errors
+    ///
+    /// How the extractor rejects the request.
     pub async fn take(self, guard: &mut Guard) -> Result<T, Response> {
         match self.0 {
             Stage::Taken(value) => Ok(value),
@@ -104,15 +140,31 @@ impl<T> Late<T> {
         }
     }
 
-    /// Takes it now, unless it `reads_body` and no more.
-    pub async fn first(self, reads_body: bool, guard: &mut Guard) -> Result<Self, Response> {
-        match reads_body {
+    /// Takes it now, unless it only reads the body of this request.
+    ///
+    /// # Errors
+    ///
+    /// How the extractor rejects the request.
+    pub async fn first(
+        self,
+        reads_body: Option<Admits>,
+        guard: &mut Guard,
+    ) -> Result<Self, Response> {
+        let is_late = match (&self.0, reads_body) {
+            (Stage::Due(due), Some(admits)) => admits(due.headers()),
+            _ => false,
+        };
+        match is_late {
             true => Ok(self),
             false => self.take(guard).await.map(Self::taken),
         }
     }
 
-    /// Leaves it where it is unless there is a record, which is the answer then.
+    /// Leaves it where it is unless there is a record.
+    ///
+    /// # Errors
+    ///
+    /// The recorded answer.
     #[allow(clippy::result_large_err)] // an answer, and not an error
     pub fn unless_recorded(self, call: &mut Call) -> Result<Self, Response> {
         match &self.0 {
@@ -133,6 +185,12 @@ impl<T: fmt::Debug> fmt::Debug for Late<T> {
             Stage::Due(_) => f.write_str("Late"),
             Stage::Taken(value) => value.fmt(f),
         }
+    }
+}
+
+impl fmt::Debug for Unlisted {
+    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {}
     }
 }
 

@@ -127,6 +127,19 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     }
 }
 
+type Signed = Json<u32>;
+
+/// Another's extractor around axum's.
+struct Wrapped(u32);
+
+impl<S: Send + Sync> FromRequest<S> for Wrapped {
+    type Rejection = StatusCode;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, StatusCode> {
+        Json::from_request(request, state).await.map(|Json(amount)| Self(amount))
+    }
+}
+
 /// Who may ask: the last argument, and not of the body.
 struct Member;
 
@@ -141,6 +154,16 @@ impl<S: Send + Sync> FromRequestParts<S> for Member {
 
 #[idempotent(key = header("Idempotency-Key"))]
 async fn signed(State(effects): State<Effects>, Json(amount): Json<u32>) -> String {
+    format!("{} of {amount}", effects.happen())
+}
+
+#[idempotent(key = header("Idempotency-Key"))]
+async fn aliased(State(effects): State<Effects>, Json(amount): Signed) -> String {
+    format!("{} of {amount}", effects.happen())
+}
+
+#[idempotent(key = header("Idempotency-Key"))]
+async fn wrapped(State(effects): State<Effects>, Wrapped(amount): Wrapped) -> String {
     format!("{} of {amount}", effects.happen())
 }
 
@@ -175,6 +198,8 @@ async fn an_extractor_that_does_more_than_read_the_body_is_asked_each_time() {
     };
     for app in [
         payments(&memory(), effects.clone(), signed),
+        payments(&memory(), effects.clone(), aliased),
+        payments(&memory(), effects.clone(), wrapped),
         payments(&memory(), effects.clone(), members),
         payments(&memory(), effects.clone(), members_inline),
         router(&memory(), axum::routing::post(of_any::<Json<u32>, _>)),
@@ -191,9 +216,25 @@ async fn an_extractor_that_does_more_than_read_the_body_is_asked_each_time() {
     }
 }
 
-/// An attempt that is the last argument, or part of it, is that of its own request.
+/// What a body is said to be is in no fingerprint: a retry that says otherwise is refused as before.
 #[tokio::test]
-async fn a_last_argument_that_is_taken_late_knows_its_attempt() {
+async fn a_retry_that_says_its_body_is_no_json_is_refused_by_its_extractor() {
+    let effects = Effects::default();
+    let app = payments(&memory(), effects.clone(), plain);
+    ask(7).send(&app).await;
+    let of_type = |value: &str| post("/payments").key("k").header("content-type", value).body("7");
+    assert_eq!(post("/payments").key("k").body("7").send(&app).await.status, 415);
+    assert_eq!(of_type("text/plain").send(&app).await.status, 415);
+    for json in ["application/json", "Application/JSON", "application/json; charset=utf-8"] {
+        assert!(of_type(json).send(&app).await.is_replayed(), "{json}");
+    }
+    assert!(of_type("application/ld+json").send(&app).await.is_replayed());
+    assert_eq!(effects.count(), 1);
+}
+
+/// The attempt of a handler whose last argument is taken late is that of its own request.
+#[tokio::test]
+async fn a_handler_whose_last_argument_is_taken_late_knows_its_attempt() {
     #[idempotent(key = header("Idempotency-Key"))]
     async fn numbered(attempt: Attempt, body: String) -> String {
         format!("{} {} {body}", attempt.number(), attempt.is_guarded())
