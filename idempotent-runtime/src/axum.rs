@@ -13,7 +13,7 @@ mod run;
 pub use self::{
     call::Call,
     guarded::{Guard, Guarded, GuardedRejection, Via},
-    late::{Admits, DoesMore, Late, Listed, Probe, ReadsBody, Unlisted, answered},
+    late::{Admits, DoesMore, Late, Probe, ReadsBody, Unlisted, answered},
     marks::{DoNotRecord, NoEffect},
     outcome::{Outcome, Reply, reply},
     recorded::Recorded,

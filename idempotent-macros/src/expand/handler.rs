@@ -104,9 +104,7 @@ impl Last {
             None => Self { attrs: TokenStream::new(), pat: parse_quote!(()), ty: unit() },
         }
     }
-}
 
-impl Last {
     /// Whether an option speaks of it, or may: then it is taken before all else.
     fn is_needed_by(&self, guard: &Guard, leading: &[Argument]) -> bool {
         let key = match &guard.key {

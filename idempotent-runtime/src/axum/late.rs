@@ -18,15 +18,17 @@ use super::{attempt::noting_attempts, call::Call, guarded::Guard, outcome::Outco
 ///
 /// Whatever else an extractor may do, such as to check a signature, is done for every request. That
 /// is why this is a list, and why it is closed.
-pub trait ReadsBody: Listed {
+pub trait ReadsBody: sealed::Listed {
     /// Whether it would read the body of a request with these headers. Where it might not, it is asked.
     fn admits(headers: &HeaderMap) -> bool;
 }
 
-/// What nobody else can implement.
-pub trait Listed {}
+#[allow(unnameable_types)] // what nobody else can name, nobody else can implement
+mod sealed {
+    pub trait Listed {}
+}
 
-impl<T> Listed for Json<T> {}
+impl<T> sealed::Listed for Json<T> {}
 impl<T> ReadsBody for Json<T> {
     fn admits(headers: &HeaderMap) -> bool {
         let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
@@ -36,7 +38,7 @@ impl<T> ReadsBody for Json<T> {
 
 macro_rules! read_any_body {
     ($($extractor:ty),*) => {$(
-        impl Listed for $extractor {}
+        impl sealed::Listed for $extractor {}
         impl ReadsBody for $extractor {
             fn admits(_: &HeaderMap) -> bool {
                 true
