@@ -4,6 +4,7 @@ mod answer;
 mod attempt;
 mod call;
 mod guarded;
+mod kept;
 mod late;
 mod marks;
 mod outcome;
@@ -12,8 +13,9 @@ mod run;
 
 pub use self::{
     call::Call,
-    guarded::{Guard, Guarded, GuardedRejection, Via},
-    late::{Admits, DoesMore, Late, Probe, ReadsBody, Unlisted, answered},
+    guarded::{Guarded, GuardedRejection, Via},
+    kept::Guard,
+    late::{DoesMore, Late, Probe, Reads, ReadsBody, Unlisted, answered},
     marks::{DoNotRecord, NoEffect},
     outcome::{Outcome, Reply, reply},
     recorded::Recorded,

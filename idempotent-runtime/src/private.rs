@@ -8,7 +8,7 @@ pub use http::HeaderName;
 
 #[cfg(feature = "axum")]
 pub use crate::axum::{
-    Admits, Call, DoesMore, Guarded, Late, Outcome, Probe, ReadsBody, Reply, Unlisted, Via,
+    Call, DoesMore, Guarded, Late, Outcome, Probe, Reads, ReadsBody, Reply, Unlisted, Via,
     answered, reply, run, run_inline,
 };
 pub use crate::{

@@ -8,13 +8,13 @@ use serde::Serialize;
 
 use super::{
     answer::response,
-    guarded::{Guard, Kept},
+    kept::{Guard, Kept},
 };
 use crate::{
     content::ContentKey,
     engine::{self, Answer},
     fingerprint::{Content, Fingerprint, RequestDigest},
-    http::{key_header::key_header, problem::Problem},
+    http::problem::Problem,
     idempotency::Idempotency,
     key::StorageKey,
     key_part::{KeyEncoder, KeyPart},
@@ -27,6 +27,12 @@ use crate::{
 pub struct Call {
     spec: &'static Spec,
     guard: Guard,
+}
+
+/// What was made of the options so far. It stands beside what it is made from, so that a call is two
+/// pointers.
+#[derive(Default)]
+pub(super) struct Options {
     scope: Option<KeyEncoder>,
     fingerprint: Option<[u8; 32]>,
     key: Option<Result<Frozen, Problem>>,
@@ -55,13 +61,12 @@ pub(super) struct Guarding {
     spec: &'static Spec,
     kept: Box<Kept>,
     frozen: Frozen,
-    is_new: bool,
 }
 
 #[allow(missing_docs, clippy::missing_docs_in_private_items)] // named after the options they freeze
 impl Call {
     pub fn new(guard: Guard, spec: &'static Spec) -> Self {
-        Self { spec, guard, scope: None, fingerprint: None, key: None, is_new: false }
+        Self { spec, guard }
     }
 
     #[must_use]
@@ -74,82 +79,133 @@ impl Call {
 
     #[must_use]
     pub fn scope<K: KeyPart + ?Sized>(mut self, scope: &K) -> Self {
-        if !scope.is_absent() {
+        if let Some(kept) = &mut self.guard.0
+            && !scope.is_absent()
+        {
             let mut encoder = KeyEncoder::storage_key();
             scope.encode(&mut encoder);
-            self.scope = Some(encoder);
+            kept.options.scope = Some(encoder);
         }
         self
     }
 
     #[must_use]
     pub fn fingerprint<K: KeyPart + ?Sized>(mut self, content: &K) -> Self {
-        self.fingerprint = Some(*Fingerprint::of(content).as_bytes());
+        if let Some(kept) = &mut self.guard.0 {
+            kept.options.fingerprint = Some(*Fingerprint::of(content).as_bytes());
+        }
         self
     }
 
     #[must_use]
-    pub fn key<K: KeyPart + ?Sized>(mut self, key: &K) -> Self {
-        if let Some(kept) = self.guard.0.take() {
-            self.key = Some(self.freeze(&kept, Some(key)));
-            self.guard.0 = Some(kept);
-        }
-        self
+    pub fn key<K: KeyPart + ?Sized>(self, key: &K) -> Self {
+        self.freeze_by(|kept, scope, spec| kept.freeze(spec, scope, Some(key)))
     }
 
     #[must_use]
     #[allow(clippy::needless_pass_by_value)] // a constant of the generated code
-    pub fn key_header(mut self, name: HeaderName) -> Self {
-        let Some(kept) = self.guard.0.take() else { return self };
-        let key = key_header(&kept.head, &name);
-        self.key = Some(key.and_then(|key| self.freeze(&kept, Some(&*key))));
-        self.guard.0 = Some(kept);
-        self
+    pub fn key_header(self, name: HeaderName) -> Self {
+        self.freeze_by(|kept, scope, spec| {
+            kept.freeze(spec, scope, Some(&*kept.key_header(&name)?))
+        })
     }
 
     #[must_use]
-    pub fn key_content<T: Serialize + ?Sized>(mut self, content: &T) -> Self {
-        match ContentKey::of(content) {
-            Ok(key) => self.key(&key),
+    pub fn key_content<T: Serialize + ?Sized>(self, content: &T) -> Self {
+        self.freeze_by(|kept, scope, spec| match ContentKey::of(content) {
+            Ok(key) => kept.freeze(spec, scope, Some(&key)),
             Err(error) => {
-                tracing::error!(handler = self.spec.handler, %error, "no key can be made of this");
-                let detail = "the content that is the key has no form in JSON";
-                self.key = Some(Err(Problem::KeyInvalid(detail)));
-                self
+                tracing::error!(handler = spec.handler, %error, "no key can be made of this");
+                Err(Problem::KeyInvalid("the content that is the key has no form in JSON"))
+            }
+        })
+    }
+
+    #[must_use]
+    pub fn key_fingerprint(self) -> Self {
+        self.freeze_by(|kept, scope, spec| kept.freeze::<str>(spec, scope, None))
+    }
+
+    fn freeze_by(
+        mut self,
+        freeze: impl FnOnce(&Kept, Option<KeyEncoder>, &Spec) -> Result<Frozen, Problem>,
+    ) -> Self {
+        if let Some(kept) = &mut self.guard.0 {
+            let scope = kept.options.scope.take();
+            kept.options.key = Some(freeze(kept, scope, self.spec));
+        }
+        self
+    }
+
+    pub fn guard(&mut self) -> &mut Guard {
+        &mut self.guard
+    }
+
+    /// The answer of a record of this very request, before its last argument is taken. A key that was
+    /// reused is for later: there its last argument comes first.
+    pub(super) fn recall(&mut self) -> Option<Response> {
+        let kept = self.guard.0.as_mut()?;
+        let (Some(Ok(frozen)), Some(runtime)) = (&kept.options.key, &kept.runtime) else {
+            return None;
+        };
+        let answer = frozen.recall(runtime);
+        let is_new = answer.is_none();
+        let replay = answer.filter(|answer| matches!(answer, Answer::Replay(_))).map(|replay| {
+            frozen.observe(self.spec, kept, runtime, &replay);
+            response(replay, runtime)
+        });
+        kept.options.is_new = is_new;
+        replay
+    }
+
+    pub(super) fn step(self) -> Step {
+        let Self { spec, guard: Guard(kept) } = self;
+        let Some(mut kept) = kept else { return Step::Direct };
+        match (kept.options.key.take(), kept.runtime.take()) {
+            (Some(Ok(frozen)), Some(runtime)) => {
+                Step::Guard(Guarding { runtime, spec, kept, frozen })
+            }
+            (Some(Err(Problem::KeyMissing)), Some(_)) if spec.optional => Step::Direct,
+            (Some(Err(problem)), runtime @ Some(_)) => {
+                tracing::debug!(handler = spec.handler, code = problem.code(), "not run");
+                Step::Answer(problem, runtime)
+            }
+            (_, runtime) => {
+                tracing::error!(
+                    handler = spec.handler,
+                    "no Idempotency for this handler: add `.layer(Extension(Idempotency::new(store)))` \
+                     to its router, or `runtime = …` to its attribute"
+                );
+                Step::Answer(Problem::RuntimeMissing, runtime)
             }
         }
     }
+}
 
-    #[must_use]
-    pub fn key_fingerprint(mut self) -> Self {
-        if let Some(kept) = self.guard.0.take() {
-            self.key = Some(self.freeze::<str>(&kept, None));
-            self.guard.0 = Some(kept);
-        }
-        self
-    }
-
+impl Kept {
     /// Without `key` the fingerprint is the key.
-    fn freeze<K>(&mut self, kept: &Kept, key: Option<&K>) -> Result<Frozen, Problem>
+    fn freeze<K>(
+        &self,
+        spec: &Spec,
+        scope: Option<KeyEncoder>,
+        key: Option<&K>,
+    ) -> Result<Frozen, Problem>
     where
         K: KeyPart + ?Sized,
     {
         // A scope of which a part is missing does not say whose key it is.
-        let has_scope = self.scope.as_ref().is_some_and(|scope| !scope.has_absent());
-        let scope = self.scope.take();
-        let settings = kept.runtime.as_ref().ok_or(Problem::RuntimeMissing)?.settings();
+        let has_scope = scope.as_ref().is_some_and(|scope| !scope.has_absent());
+        let settings = self.runtime.as_ref().ok_or(Problem::RuntimeMissing)?.settings();
         // The body was buffered before an argument could name its runtime.
-        if kept.body.len() > settings.max_request_bytes {
+        if self.body.len() > settings.max_request_bytes {
             return Err(Problem::BodyTooLarge);
         }
         let secret = settings.secret.as_ref();
-        let operation = operation(self.spec, kept)?;
         let mut encoder = scope.unwrap_or_else(KeyEncoder::without_scope);
-        operation.encode(&mut encoder);
+        operation(spec, self)?.encode(&mut encoder);
         encoder.expect_content();
         let Some(key) = key else {
-            let fingerprint =
-                self.digest(kept, settings, has_scope, &mut KeyEncoder::storage_key());
+            let fingerprint = self.digest(settings, has_scope, &mut KeyEncoder::storage_key());
             encoder.bytes(fingerprint.as_bytes());
             let key = encoder.finish_storage_key(secret);
             return Ok(Frozen { key, fingerprint, has_scope });
@@ -162,79 +218,37 @@ impl Call {
             return Err(Problem::KeyInvalid("the key is empty"));
         }
         let key = encoder.finish_storage_key(secret);
-        let fingerprint = self.digest(kept, settings, has_scope, &mut encoder);
+        let fingerprint = self.digest(settings, has_scope, &mut encoder);
         Ok(Frozen { key, fingerprint, has_scope })
     }
 
     fn digest(
         &self,
-        kept: &Kept,
         settings: &Settings,
         has_scope: bool,
         encoder: &mut KeyEncoder,
     ) -> Fingerprint {
-        let credentials = (!has_scope).then(|| {
-            settings
-                .credentials
-                .iter()
-                .flat_map(|name| kept.head.get_all(name).map(|value| (name.as_str(), value)))
-        });
+        let credentials = |encoder: &mut KeyEncoder| {
+            self.encode_credentials(&settings.credentials, encoder);
+        };
         let digest = RequestDigest {
-            method: kept.method.as_str(),
-            path: kept.head.path(),
-            content: match &self.fingerprint {
+            method: self.method().as_str(),
+            path: self.path(),
+            content: match &self.options.fingerprint {
                 Some(digest) => Content::Expression(digest),
-                None => Content::Raw { query: kept.head.query(), body: &kept.body },
+                None => Content::Raw { query: self.query(), body: &self.body },
             },
-            credentials,
+            credentials: (!has_scope).then_some(credentials),
         };
         digest.fingerprint(encoder, settings.secret.as_ref())
-    }
-
-    pub fn guard(&mut self) -> &mut Guard {
-        &mut self.guard
-    }
-
-    /// The answer of a record of this very request, before its last argument is taken. A key that was
-    /// reused is for later: there its last argument comes first.
-    pub(super) fn recall(&mut self) -> Option<Response> {
-        let (Some(kept), Some(Ok(frozen))) = (&self.guard.0, &self.key) else { return None };
-        let runtime = kept.runtime.as_ref()?;
-        let answer = frozen.recall(runtime);
-        self.is_new = answer.is_none();
-        let replay = answer.filter(|answer| matches!(answer, Answer::Replay(_)))?;
-        frozen.observe(self.spec, kept, runtime, &replay);
-        Some(response(replay, runtime))
-    }
-
-    pub(super) fn step(self) -> Step {
-        let Some(mut kept) = self.guard.0 else { return Step::Direct };
-        match (self.key, kept.runtime.take()) {
-            (Some(Ok(frozen)), Some(runtime)) => {
-                let Self { spec, is_new, .. } = self;
-                Step::Guard(Guarding { runtime, spec, kept, frozen, is_new })
-            }
-            (Some(Err(Problem::KeyMissing)), Some(_)) if self.spec.optional => Step::Direct,
-            (Some(Err(problem)), runtime @ Some(_)) => {
-                tracing::debug!(handler = self.spec.handler, code = problem.code(), "not run");
-                Step::Answer(problem, runtime)
-            }
-            (_, runtime) => {
-                tracing::error!(
-                    handler = self.spec.handler,
-                    "no Idempotency for this handler: add `.layer(Extension(Idempotency::new(store)))` \
-                     to its router, or `runtime = …` to its attribute"
-                );
-                Step::Answer(Problem::RuntimeMissing, runtime)
-            }
-        }
     }
 }
 
 impl Guarding {
     /// A record in the memory of this process answers before anything else is made of the request.
     pub(super) fn recall(&self) -> Option<Answer<Response>> {
-        let answer = if self.is_new { None } else { self.frozen.recall(&self.runtime) }?;
+        let answer =
+            if self.kept.options.is_new { None } else { self.frozen.recall(&self.runtime) }?;
         self.frozen.observe(self.spec, &self.kept, &self.runtime, &answer);
         Some(answer)
     }
@@ -267,14 +281,14 @@ fn operation<'a>(spec: &Spec, kept: &'a Kept) -> Result<Operation<&'a str>, Prob
     if let Some(name) = spec.operation {
         return Ok(Operation::Named(name));
     }
-    let Some(route) = &kept.route else {
+    let Some(route) = kept.route() else {
         tracing::error!(
             handler = spec.handler,
             "no route was matched for this handler: add `operation = \"…\"` to its attribute"
         );
         return Err(Problem::OperationMissing);
     };
-    Ok(Operation::Route { method: kept.method.clone(), template: route.as_str() })
+    Ok(Operation::Route { method: kept.method().clone(), template: route.as_str() })
 }
 
 impl fmt::Debug for Call {

@@ -1,26 +1,25 @@
-//! `Guarded<T>`: the last argument of a guarded handler, and what the guard keeps of the request.
+//! `Guarded<T>`: the last argument of a guarded handler.
 
-use std::{error::Error, fmt, marker::PhantomData, mem};
+use std::{error::Error, fmt, marker::PhantomData};
 
 use axum::{
     RequestExt as _,
     body::{Body, HttpBody as _},
-    extract::{FromRequest, MatchedPath, OriginalUri, Request},
+    extract::{FromRequest, Request},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 use http_body_util::LengthLimitError;
 
 use super::{
-    answer::{problem_response, with_trailers},
-    late::Late,
+    answer::problem_response,
+    kept::{Guard, Kept},
+    late::{Extract, Late, With},
 };
 use crate::{
-    attempt::AttemptSlot,
     http::{
         capture::{Captured, capture},
-        head::Head,
         problem::Problem,
     },
     idempotency::Idempotency,
@@ -36,28 +35,6 @@ use crate::{
 pub struct Guarded<T> {
     value: Late<T>,
     guard: Guard,
-}
-
-/// What the guard keeps of the request while the handler's arguments are taken from it.
-pub struct Guard(pub(super) Option<Box<Kept>>);
-
-impl Guard {
-    /// The last argument asked for its attempt, or did not.
-    pub(super) fn note(&mut self, asked: Option<AttemptSlot>) {
-        if let Some(kept) = &mut self.0 {
-            kept.attempt = kept.attempt.take().or(asked);
-        }
-    }
-}
-
-pub(super) struct Kept {
-    pub(super) method: Method,
-    pub(super) head: Head,
-    pub(super) body: Bytes,
-    pub(super) route: Option<MatchedPath>,
-    pub(super) runtime: Option<Idempotency>,
-    /// Where an argument wants to know its attempt.
-    pub(super) attempt: Option<AttemptSlot>,
 }
 
 /// Says how axum extracts `T` inside a [`Guarded<T>`]: from the parts or from the whole request.
@@ -91,49 +68,28 @@ where
     ) -> impl Future<Output = Result<Self, Self::Rejection>> + Send {
         let announced = request.body().size_hint().lower();
         let runtime = request.extensions().get::<Idempotency>().cloned();
-        let mut request = request.with_limited_body();
+        let (parts, body) = request.with_limited_body().into_parts();
+        let mut kept = Box::new(Kept::new(parts, runtime));
+        let due: Box<dyn Extract<T>> = Box::new(With::new(state.clone()));
         // A block and not an async function, so that its future holds the request once.
         async move {
-            let body = mem::take(request.body_mut());
-            let body = match buffer(body, announced, max_bytes(runtime.as_ref())).await {
-                Ok(body) => body,
-                Err(problem) => {
-                    let response = problem_response(problem, runtime.as_ref());
-                    return Err(GuardedRejection(Box::new(response)));
+            match buffer(body, announced, max_bytes(kept.runtime.as_ref())).await {
+                Ok((body, trailers)) => {
+                    kept.body = body;
+                    kept.trailers = trailers.map(Box::new);
+                    Ok(Self { value: Late::due(due), guard: Guard(Some(kept)) })
                 }
-            };
-            let kept = keep(&mut request, body, runtime);
-            let value = Late::new(request, state.clone());
-            Ok(Self { value, guard: Guard(Some(kept)) })
+                Err(problem) => {
+                    let response = problem_response(problem, kept.runtime.as_ref());
+                    Err(GuardedRejection(Box::new(response)))
+                }
+            }
         }
     }
 }
 
 fn max_bytes(runtime: Option<&Idempotency>) -> usize {
     runtime.map_or(defaults::MAX_REQUEST_BYTES, |runtime| runtime.settings().max_request_bytes)
-}
-
-/// Keeps what the guard needs; the request goes on whole.
-fn keep(
-    request: &mut Request,
-    (body, trailers): (Bytes, Option<HeaderMap>),
-    runtime: Option<Idempotency>,
-) -> Box<Kept> {
-    let extensions = request.extensions();
-    let uri = extensions.get::<OriginalUri>().map_or(request.uri(), |original| &original.0);
-    let kept = Box::new(Kept {
-        method: request.method().clone(),
-        head: Head::of(uri, request.headers()),
-        body: body.clone(),
-        route: extensions.get().cloned(),
-        runtime,
-        attempt: extensions.get().cloned(),
-    });
-    *request.body_mut() = match trailers {
-        Some(trailers) => with_trailers(body, trailers),
-        None => Body::from(body),
-    };
-    kept
 }
 
 /// `announced` is what the body was said to hold at least, before it was limited.
@@ -174,12 +130,6 @@ impl IntoResponse for GuardedRejection {
 impl<T: fmt::Debug> fmt::Debug for Guarded<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Guarded").field(&self.value).finish()
-    }
-}
-
-impl fmt::Debug for Guard {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Guard").finish_non_exhaustive()
     }
 }
 

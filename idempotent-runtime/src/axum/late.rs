@@ -10,17 +10,33 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
+use serde::de::DeserializeOwned;
 
-use super::{attempt::noting_attempts, call::Call, guarded::Guard, outcome::Outcome};
+use super::{
+    answer::{problem_response, with_trailers},
+    attempt::noting_attempts,
+    call::Call,
+    kept::Guard,
+    outcome::Outcome,
+};
+use crate::http::problem::Problem;
 
 /// An extractor that does nothing but read the body. The fingerprint stands for the body, so a record
 /// is answered before it: the body of a retry is not parsed again.
 ///
 /// Whatever else an extractor may do, such as to check a signature, is done for every request. That
 /// is why this is a list, and why it is closed.
-pub trait ReadsBody: sealed::Listed {
-    /// Whether it would read the body of a request with these headers. Where it might not, it is asked.
-    fn admits(headers: &HeaderMap) -> bool;
+pub trait ReadsBody: sealed::Listed + Sized {
+    /// Whether it would read this request's body, and take it. Where it might not, it is asked.
+    fn admits(headers: &HeaderMap, body: &[u8]) -> bool;
+
+    /// What it makes of a body that it admits, without a request around it.
+    ///
+    /// # Errors
+    ///
+    /// How the extractor rejects it.
+    #[allow(clippy::result_large_err)] // an answer, as extractors give it
+    fn read(body: Bytes, trailers: Option<HeaderMap>) -> Result<Self, Response>;
 }
 
 #[allow(unnameable_types)] // what nobody else can name, nobody else can implement
@@ -29,43 +45,79 @@ mod sealed {
 }
 
 impl<T> sealed::Listed for Json<T> {}
-impl<T> ReadsBody for Json<T> {
-    fn admits(headers: &HeaderMap) -> bool {
+impl<T: DeserializeOwned> ReadsBody for Json<T> {
+    fn admits(headers: &HeaderMap, _: &[u8]) -> bool {
         let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
         content_type.is_some_and(|value| value.eq_ignore_ascii_case(b"application/json"))
+    }
+
+    fn read(body: Bytes, _: Option<HeaderMap>) -> Result<Self, Response> {
+        Self::from_bytes(&body).map_err(IntoResponse::into_response)
+    }
+}
+
+impl sealed::Listed for String {}
+impl ReadsBody for String {
+    fn admits(_: &HeaderMap, body: &[u8]) -> bool {
+        std::str::from_utf8(body).is_ok()
+    }
+
+    fn read(body: Bytes, _: Option<HeaderMap>) -> Result<Self, Response> {
+        Ok(Self::from_utf8_lossy(&body).into_owned())
     }
 }
 
 macro_rules! read_any_body {
-    ($($extractor:ty),*) => {$(
+    ($($extractor:ty: $read:expr),* $(,)?) => {$(
         impl sealed::Listed for $extractor {}
         impl ReadsBody for $extractor {
-            fn admits(_: &HeaderMap) -> bool {
+            fn admits(_: &HeaderMap, _: &[u8]) -> bool {
                 true
+            }
+
+            fn read(body: Bytes, trailers: Option<HeaderMap>) -> Result<Self, Response> {
+                let read: fn(Bytes, Option<HeaderMap>) -> Self = $read;
+                Ok(read(body, trailers))
             }
         }
     )*};
 }
-read_any_body!(Body, Bytes, String, ());
+read_any_body! {
+    Bytes: |body, _| body,
+    Body: |body, trailers| match trailers {
+        Some(trailers) => with_trailers(body, trailers),
+        None => Self::from(body),
+    },
+    (): |_, _| (),
+}
 
-/// Whether an extractor would only read the body of a request with these headers.
-pub type Admits = fn(&HeaderMap) -> bool;
+/// [`ReadsBody`] as a value.
+pub struct Reads<T> {
+    admits: fn(&HeaderMap, &[u8]) -> bool,
+    read: Read<T>,
+}
+
+type Read<T> = fn(Bytes, Option<HeaderMap>) -> Result<T, Response>;
 
 /// Says of a type whether it [reads the body](ReadsBody) and no more.
 pub struct Probe<T>(PhantomData<fn() -> T>);
 
 impl<T: ReadsBody> Probe<T> {
     /// Hides the one of [`DoesMore`].
-    pub const READS_BODY: Option<Admits> = Some(T::admits);
+    pub const READS_BODY: Option<Reads<T>> = Some(Reads { admits: T::admits, read: T::read });
 }
 
 /// What is said of all other types.
 pub trait DoesMore {
+    /// The type that is asked about.
+    type Asked;
     /// Hidden where it does not.
-    const READS_BODY: Option<Admits> = None;
+    const READS_BODY: Option<Reads<Self::Asked>> = None;
 }
 
-impl<T> DoesMore for Probe<T> {}
+impl<T> DoesMore for Probe<T> {
+    type Asked = T;
+}
 
 /// A type that is not on the list, for generated code that asks for one.
 pub enum Unlisted {}
@@ -74,52 +126,49 @@ pub enum Unlisted {}
 pub struct Late<T>(Stage<T>);
 
 enum Stage<T> {
+    /// From the request.
     Due(Box<dyn Extract<T>>),
+    /// From its body, which it would only read.
+    Read(Read<T>),
     Taken(T),
 }
 
-/// What an argument is extracted from.
-trait Extract<T>: Send {
-    fn headers(&self) -> &HeaderMap;
-
-    fn extract(self: Box<Self>) -> Extraction<T>;
+/// How axum extracts an argument.
+pub(super) trait Extract<T>: Send {
+    fn extract(self: Box<Self>, request: Request) -> Extraction<T>;
 }
 
 /// Boxed, so that the future of a guarded handler is not twice as large as that of a bare one.
 type Extraction<T> = Pin<Box<dyn Future<Output = Result<T, Response>> + Send>>;
 
-struct Due<S, M> {
-    request: Request,
+pub(super) struct With<S, M> {
     state: S,
     via: PhantomData<fn() -> M>,
 }
 
-impl<S, M, T> Extract<T> for Due<S, M>
+impl<S, M> With<S, M> {
+    pub(super) fn new(state: S) -> Self {
+        Self { state, via: PhantomData }
+    }
+}
+
+impl<S, M, T> Extract<T> for With<S, M>
 where
     T: FromRequest<S, M>,
     S: Send + Sync + 'static,
     M: 'static,
 {
-    fn headers(&self) -> &HeaderMap {
-        self.request.headers()
-    }
-
-    fn extract(self: Box<Self>) -> Extraction<T> {
+    fn extract(self: Box<Self>, request: Request) -> Extraction<T> {
         Box::pin(async move {
-            let Self { request, state, .. } = *self;
+            let Self { state, .. } = *self;
             T::from_request(request, &state).await.map_err(IntoResponse::into_response)
         })
     }
 }
 
 impl<T> Late<T> {
-    pub(super) fn new<S, M>(request: Request, state: S) -> Self
-    where
-        T: FromRequest<S, M>,
-        S: Send + Sync + 'static,
-        M: 'static,
-    {
-        Self(Stage::Due(Box::new(Due { request, state, via: PhantomData })))
+    pub(super) fn due(due: Box<dyn Extract<T>>) -> Self {
+        Self(Stage::Due(due))
     }
 
     pub(super) fn taken(value: T) -> Self {
@@ -132,14 +181,22 @@ impl<T> Late<T> {
     ///
     /// How the extractor rejects the request.
     pub async fn take(self, guard: &mut Guard) -> Result<T, Response> {
-        match self.0 {
-            Stage::Taken(value) => Ok(value),
-            Stage::Due(due) => {
-                let (value, asked) = noting_attempts(due.extract()).await;
-                guard.note(asked);
-                value
+        let due = match self.0 {
+            Stage::Taken(value) => return Ok(value),
+            Stage::Due(due) => due,
+            Stage::Read(read) => {
+                let (body, trailers) = match &mut guard.0 {
+                    Some(kept) => kept.take_body(),
+                    None => return Err(unreadable()),
+                };
+                return read(body, trailers);
             }
-        }
+        };
+        let request = guard.0.as_mut().and_then(|kept| kept.take_request());
+        let Some(request) = request else { return Err(unreadable()) };
+        let (value, asked) = noting_attempts(due.extract(request)).await;
+        guard.note(asked);
+        value
     }
 
     /// Takes it now, unless it only reads the body of this request.
@@ -147,19 +204,13 @@ impl<T> Late<T> {
     /// # Errors
     ///
     /// How the extractor rejects the request.
-    pub async fn first(
-        self,
-        reads_body: Option<Admits>,
-        guard: &mut Guard,
-    ) -> Result<Self, Response> {
-        let is_late = match (&self.0, reads_body) {
-            (Stage::Due(due), Some(admits)) => admits(due.headers()),
-            _ => false,
-        };
-        match is_late {
-            true => Ok(self),
-            false => self.take(guard).await.map(Self::taken),
+    pub async fn first(self, reads: Option<Reads<T>>, guard: &mut Guard) -> Result<Self, Response> {
+        if let (Stage::Due(_), Some(reads), Guard(Some(kept))) = (&self.0, reads, &*guard)
+            && kept.headers().is_some_and(|headers| (reads.admits)(headers, &kept.body))
+        {
+            return Ok(Self(Stage::Read(reads.read)));
         }
+        self.take(guard).await.map(Self::taken)
     }
 
     /// Leaves it where it is unless there is a record.
@@ -170,10 +221,15 @@ impl<T> Late<T> {
     #[allow(clippy::result_large_err)] // an answer, and not an error
     pub fn unless_recorded(self, call: &mut Call) -> Result<Self, Response> {
         match &self.0 {
-            Stage::Due(_) => call.recall().map_or(Ok(self), Err),
             Stage::Taken(_) => Ok(self),
+            Stage::Due(_) | Stage::Read(_) => call.recall().map_or(Ok(self), Err),
         }
     }
+}
+
+/// Where the request of an argument is gone, which no generated code comes to.
+fn unreadable() -> Response {
+    problem_response(Problem::BodyUnreadable, None)
 }
 
 /// The answer of a request whose handler does not run.
@@ -184,7 +240,7 @@ pub fn answered<R>(response: Response) -> Outcome<R> {
 impl<T: fmt::Debug> fmt::Debug for Late<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Stage::Due(_) => f.write_str("Late"),
+            Stage::Due(_) | Stage::Read(_) => f.write_str("Late"),
             Stage::Taken(value) => value.fmt(f),
         }
     }
@@ -199,5 +255,11 @@ impl fmt::Debug for Unlisted {
 impl<T> fmt::Debug for Probe<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Probe")
+    }
+}
+
+impl<T> fmt::Debug for Reads<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reads")
     }
 }

@@ -5,17 +5,17 @@
 
 use std::borrow::Cow;
 
-use http::HeaderName;
 use sfv::{BareItem, Item, Parser};
 
-use super::{head::Head, problem::Problem};
+use super::problem::Problem;
 
 /// Longest key, in characters.
 const MAX_LEN: usize = 255;
 
-/// The key in the field `name`, without its quotes.
-pub(crate) fn key_header<'a>(head: &'a Head, name: &HeaderName) -> Result<Cow<'a, str>, Problem> {
-    let mut values = head.get_all(name);
+/// The key in a field with these values, without its quotes.
+pub(crate) fn key_header<'a>(
+    mut values: impl Iterator<Item = &'a [u8]>,
+) -> Result<Cow<'a, str>, Problem> {
     let value = values.next().ok_or(Problem::KeyMissing)?;
     if values.next().is_some() {
         return Err(Problem::KeyInvalid("the header stands more than once"));
@@ -52,18 +52,10 @@ fn parse(value: &[u8]) -> Result<Cow<'_, str>, Problem> {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, HeaderValue, Uri};
-
     use super::*;
 
-    const NAME: HeaderName = HeaderName::from_static("idempotency-key");
-
     fn key(values: &[&[u8]]) -> Result<String, Problem> {
-        let mut headers = HeaderMap::new();
-        for value in values {
-            headers.append(NAME, HeaderValue::from_bytes(value).unwrap());
-        }
-        key_header(&Head::of(&Uri::default(), &headers), &NAME).map(Cow::into_owned)
+        key_header(values.iter().copied()).map(Cow::into_owned)
     }
 
     /// CASES 39: quotes, escapes, commas, percent signs and outer spaces in keys that are taken.

@@ -1,0 +1,157 @@
+//! What the guard keeps of a request while the handler's arguments are taken from it.
+
+use std::{borrow::Cow, fmt, mem};
+
+use axum::{
+    body::Body,
+    extract::{MatchedPath, OriginalUri, Request},
+};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, request::Parts};
+
+use super::{answer::with_trailers, call::Options};
+use crate::{
+    attempt::AttemptSlot,
+    http::{head::Head, key_header::key_header, problem::Problem},
+    idempotency::Idempotency,
+    key_part::KeyEncoder,
+};
+
+/// What is kept of a request; `None` where a handler is called directly.
+pub struct Guard(pub(super) Option<Box<Kept>>);
+
+impl Guard {
+    /// The last argument asked for its attempt, or did not.
+    pub(super) fn note(&mut self, asked: Option<AttemptSlot>) {
+        if let Some(kept) = &mut self.0 {
+            kept.attempt = kept.attempt.take().or(asked);
+        }
+    }
+}
+
+pub(super) struct Kept {
+    head: Whole,
+    pub(super) body: Bytes,
+    pub(super) trailers: Option<Box<HeaderMap>>,
+    pub(super) runtime: Option<Idempotency>,
+    /// Where an argument wants to know its attempt.
+    pub(super) attempt: Option<AttemptSlot>,
+    pub(super) options: Options,
+}
+
+/// The head of a request.
+enum Whole {
+    /// As it came, until an extractor takes it.
+    Here(Parts),
+    /// What is left of it then.
+    Taken { method: Method, head: Head, route: Option<MatchedPath> },
+}
+
+impl Kept {
+    pub(super) fn new(parts: Parts, runtime: Option<Idempotency>) -> Self {
+        let attempt = parts.extensions.get().cloned();
+        Self {
+            head: Whole::Here(parts),
+            body: Bytes::new(),
+            trailers: None,
+            runtime,
+            attempt,
+            options: Options::default(),
+        }
+    }
+
+    /// The request whole, once, for the extractor that takes it.
+    pub(super) fn take_request(&mut self) -> Option<Request> {
+        let Whole::Here(parts) = &self.head else { return None };
+        let head = Head::of(uri(parts), &parts.headers);
+        let (method, route) = (parts.method.clone(), parts.extensions.get().cloned());
+        let taken = Whole::Taken { method, head, route };
+        let Whole::Here(parts) = mem::replace(&mut self.head, taken) else { return None };
+        let body = self.body.clone();
+        let body = match self.trailers.take() {
+            Some(trailers) => with_trailers(body, *trailers),
+            None => Body::from(body),
+        };
+        Some(Request::from_parts(parts, body))
+    }
+
+    /// The body and its trailers. No fingerprint is made of the body afterwards.
+    pub(super) fn take_body(&mut self) -> (Bytes, Option<HeaderMap>) {
+        (mem::take(&mut self.body), self.trailers.take().map(|trailers| *trailers))
+    }
+
+    /// The header fields, while the request is whole.
+    pub(super) fn headers(&self) -> Option<&HeaderMap> {
+        match &self.head {
+            Whole::Here(parts) => Some(&parts.headers),
+            Whole::Taken { .. } => None,
+        }
+    }
+
+    pub(super) fn method(&self) -> &Method {
+        match &self.head {
+            Whole::Here(Parts { method, .. }) | Whole::Taken { method, .. } => method,
+        }
+    }
+
+    pub(super) fn path(&self) -> &[u8] {
+        match &self.head {
+            Whole::Here(parts) => uri(parts).path().as_bytes(),
+            Whole::Taken { head, .. } => head.path(),
+        }
+    }
+
+    pub(super) fn query(&self) -> Option<&[u8]> {
+        match &self.head {
+            Whole::Here(parts) => uri(parts).query().map(str::as_bytes),
+            Whole::Taken { head, .. } => head.query(),
+        }
+    }
+
+    /// The template that the router matched.
+    pub(super) fn route(&self) -> Option<&MatchedPath> {
+        match &self.head {
+            Whole::Here(parts) => parts.extensions.get(),
+            Whole::Taken { route, .. } => route.as_ref(),
+        }
+    }
+
+    /// The key in the field `name`.
+    pub(super) fn key_header(&self, name: &HeaderName) -> Result<Cow<'_, str>, Problem> {
+        match &self.head {
+            Whole::Here(parts) => {
+                key_header(parts.headers.get_all(name).iter().map(HeaderValue::as_bytes))
+            }
+            Whole::Taken { head, .. } => key_header(head.get_all(name)),
+        }
+    }
+
+    /// Writes the fields that say who asks.
+    pub(super) fn encode_credentials(&self, names: &[HeaderName], encoder: &mut KeyEncoder) {
+        let mut encode = |name: &HeaderName, value: &[u8]| {
+            encoder.text(name.as_str());
+            encoder.bytes(value);
+        };
+        for name in names {
+            match &self.head {
+                // Most requests have one of these fields, and not the others.
+                Whole::Here(parts) if !parts.headers.contains_key(name) => {}
+                Whole::Here(parts) => {
+                    parts.headers.get_all(name).iter().for_each(|v| encode(name, v.as_bytes()));
+                }
+                Whole::Taken { head, .. } => head.get_all(name).for_each(|v| encode(name, v)),
+            }
+        }
+    }
+}
+
+/// The address that was asked for, also where the handler's router is nested in another.
+fn uri(parts: &Parts) -> &Uri {
+    parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0)
+}
+
+impl fmt::Debug for Guard {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Guard").finish_non_exhaustive()
+    }
+}
