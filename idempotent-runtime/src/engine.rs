@@ -169,11 +169,9 @@ impl Engine {
                 };
                 running.begin(&call);
                 let executed = execute(pin!(begin())).await;
-                match engine.settle_at_once(&call, running, executed) {
-                    Ok(ended) => ended,
-                    Err((running, executed)) => {
-                        Box::pin(engine.settle(&call, running, executed)).await
-                    }
+                match engine.settles_at_once(&call, &mut running, &executed) {
+                    true => running.settled(executed),
+                    false => Box::pin(engine.settle(&call, running, executed)).await,
                 }
             };
             call.observe(&engine.observer, ended.outcome());
@@ -229,14 +227,13 @@ impl Engine {
             }
             Err(panic) => (Err(panic), None),
         };
-        let ended = match self.settle_at_once(&call, running, executed) {
-            Ok(ended) => {
+        let ended = match self.settles_at_once(&call, &mut running, &executed) {
+            true => {
+                let ended = running.settled(executed);
                 call.observe(&self.observer, ended.outcome());
                 Ok(ended)
             }
-            Err((running, executed)) => {
-                Box::pin(self.settle_beside(call.clone(), running, executed)).await
-            }
+            false => Box::pin(self.settle_beside(call.clone(), running, executed)).await,
         };
         ended.map_or_else(Answer::from, |ended| ended.answer().with(own))
     }

@@ -6,33 +6,34 @@
 
 use std::{
     future::Future,
-    hash::BuildHasher as _,
     mem,
     sync::{
-        Arc, Mutex, OnceLock,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
-use hashbrown::{HashTable, hash_table::Entry};
+use hashbrown::{
+    HashTable,
+    hash_table::{Entry, OccupiedEntry},
+};
 use tokio::{
     sync::Notify,
     time::{Instant, sleep_until},
 };
 
 use crate::{
-    fingerprint::Fingerprint, hash::Seeded, heartbeat::LeaseWatch, key::StorageKey, record::Record,
+    fingerprint::Fingerprint, heartbeat::LeaseWatch, key::StorageKey, record::Record,
     refusal::Refused, sync::lock,
 };
 
-const SHARDS: usize = 64;
+const SHARDS: usize = 16;
 
 type Shard = Mutex<HashTable<Arc<Flight>>>;
 
 /// All flights of one runtime.
 pub(crate) struct Flights {
     shards: [Shard; SHARDS],
-    hasher: Seeded,
     waiting: AtomicUsize,
     max_waiting: usize,
     max_waiting_per_key: usize,
@@ -42,19 +43,18 @@ pub(crate) struct Flights {
 pub(crate) struct Flight {
     key: StorageKey,
     fingerprint: Fingerprint,
-    /// Of the key.
-    hash: u64,
     state: Mutex<State>,
     changed: Notify,
     waiting: AtomicUsize,
     requester_gone: AtomicBool,
     /// The handler has a final outcome, which is being recorded.
     ended: AtomicBool,
-    lease: OnceLock<Arc<LeaseWatch>>,
 }
 
 struct State {
     phase: Phase,
+    /// While it is running, unless it runs without.
+    lease: Option<Arc<LeaseWatch>>,
     /// How many listen to `changed`: most flights land before anybody does.
     listening: usize,
 }
@@ -92,7 +92,6 @@ impl Flights {
     pub(crate) fn new(max_waiting: usize, max_waiting_per_key: usize) -> Arc<Self> {
         Arc::new(Self {
             shards: std::array::from_fn(|_| Mutex::default()),
-            hasher: Seeded::random(),
             waiting: AtomicUsize::new(0),
             max_waiting,
             max_waiting_per_key,
@@ -101,9 +100,8 @@ impl Flights {
 
     /// Joins the flight of an operation, or begins one.
     pub(crate) fn join(self: &Arc<Self>, key: &StorageKey, fingerprint: &Fingerprint) -> Joined {
-        let hash = self.hasher.hash_one(key);
         let same = |flight: &Arc<Flight>| flight.key == *key && flight.fingerprint == *fingerprint;
-        match lock(self.shard(key)).entry(hash, same, |flight| flight.hash) {
+        match lock(self.shard(key)).entry(hash(key), same, |flight| hash(&flight.key)) {
             Entry::Occupied(entry) if entry.get().is_alive() => {
                 let flight = Arc::clone(entry.get());
                 if !admit(&self.waiting, self.max_waiting) {
@@ -116,7 +114,7 @@ impl Flights {
                 Joined::Waiter(Waiter { flights: Arc::clone(self), flight })
             }
             entry => {
-                let flight = Arc::new(Flight::new(*key, *fingerprint, hash));
+                let flight = Arc::new(Flight::new(*key, *fingerprint));
                 let superseded = match entry {
                     Entry::Occupied(mut entry) => {
                         Some(mem::replace(entry.get_mut(), Arc::clone(&flight)))
@@ -126,7 +124,8 @@ impl Flights {
                         None
                     }
                 };
-                Joined::Leader(Leading { flights: Arc::clone(self), flight, superseded })
+                let flights = Arc::clone(self);
+                Joined::Leader(Leading { flights, flight, superseded, is_over: false })
             }
         }
     }
@@ -135,16 +134,35 @@ impl Flights {
         &self.shards[usize::from(key.as_bytes()[0]) % SHARDS]
     }
 
+    /// Takes a flight away that nobody waits for, and that superseded none. Who joins counts as one
+    /// who waits under the lock of the shard, and so does who supersedes.
+    fn remove_unseen(&self, flight: &Arc<Flight>) -> bool {
+        let mut shard = lock(self.shard(&flight.key));
+        if flight.waiting.load(Ordering::Acquire) > 0 {
+            return false;
+        }
+        let found = shard.find_entry(hash(&flight.key), |other| Arc::ptr_eq(other, flight));
+        found.map(OccupiedEntry::remove).is_ok()
+    }
+
     /// Takes a flight away, and puts back the one that it superseded if that still runs.
     fn remove(&self, flight: &Arc<Flight>, superseded: Option<Arc<Flight>>) {
         let mut shard = lock(self.shard(&flight.key));
-        if let Ok(mut entry) = shard.find_entry(flight.hash, |other| Arc::ptr_eq(other, flight)) {
+        let found = shard.find_entry(hash(&flight.key), |other| Arc::ptr_eq(other, flight));
+        if let Ok(mut entry) = found {
             match superseded.filter(|older| !older.has_landed()) {
                 Some(older) => *entry.get_mut() = older,
                 None => drop(entry.remove()),
             }
         }
     }
+}
+
+/// Eight bytes of what is a digest: only as many flights as there are requests at a time can be made
+/// to meet.
+fn hash(key: &StorageKey) -> u64 {
+    let [_, middle, ..] = key.as_bytes().as_chunks::<8>().0 else { return 0 };
+    u64::from_le_bytes(*middle)
 }
 
 /// Counts one more unless `max` are counted.
@@ -156,24 +174,26 @@ fn admit(count: &AtomicUsize, max: usize) -> bool {
 }
 
 impl Flight {
-    fn new(key: StorageKey, fingerprint: Fingerprint, hash: u64) -> Self {
+    fn new(key: StorageKey, fingerprint: Fingerprint) -> Self {
         Self {
             key,
             fingerprint,
-            hash,
-            state: Mutex::new(State { phase: Phase::Claiming, listening: 0 }),
+            state: Mutex::new(State { phase: Phase::Claiming, lease: None, listening: 0 }),
             changed: Notify::new(),
             waiting: AtomicUsize::new(0),
             requester_gone: AtomicBool::new(false),
             ended: AtomicBool::new(false),
-            lease: OnceLock::new(),
         }
     }
 
     /// A flight whose lease is lost may be running elsewhere by now: nobody joins it any more, unless
     /// its handler has ended and it is finding out what is true.
     fn is_alive(&self) -> bool {
-        self.has_ended() || !self.lease.get().is_some_and(|lease| lease.is_lost())
+        self.has_ended() || !self.lease().is_some_and(|lease| lease.is_lost())
+    }
+
+    fn lease(&self) -> Option<Arc<LeaseWatch>> {
+        lock(&self.state).lease.clone()
     }
 
     fn has_ended(&self) -> bool {
@@ -215,8 +235,12 @@ impl Flight {
     }
 
     fn set(&self, phase: Phase) {
+        self.change(|state| state.phase = phase);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) {
         let mut state = lock(&self.state);
-        state.phase = phase;
+        change(&mut state);
         let listening = state.listening;
         drop(state);
         // Whoever begins to listen now reads the phase afterwards.
@@ -253,6 +277,8 @@ pub(crate) struct Leading {
     flight: Arc<Flight>,
     /// The flight that lost its lease, for which this one was begun.
     superseded: Option<Arc<Flight>>,
+    /// Nobody saw it.
+    is_over: bool,
 }
 
 impl Leading {
@@ -276,10 +302,10 @@ impl Leading {
 
     /// The handler begins to run, under a lease or (bypassing a store that cannot be asked) without.
     pub(crate) fn running(&self, lease: Option<&Arc<LeaseWatch>>) {
-        if let Some(lease) = lease {
-            let _ = self.flight.lease.set(Arc::clone(lease));
-        }
-        self.flight.set(Phase::Running);
+        self.flight.change(|state| {
+            state.phase = Phase::Running;
+            state.lease = lease.cloned();
+        });
     }
 
     /// The handler has a final outcome: whoever joins from now on waits for what becomes of it, even
@@ -306,8 +332,13 @@ impl Leading {
         self.flight.set(Phase::Landed(landing));
     }
 
-    /// Ends the flight.
-    pub(crate) fn land(self, landing: Landing) {
+    /// Ends the flight. Its outcome is told where somebody waits for it.
+    pub(crate) fn land(mut self, landing: impl FnOnce() -> Landing) {
+        self.is_over = self.superseded.is_none() && self.flights.remove_unseen(&self.flight);
+        if self.is_over {
+            return;
+        }
+        let landing = landing();
         // What vanishes is taken away before those who waited are sent back to the store.
         if !matches!(landing, Landing::Vanished) {
             self.publish(landing);
@@ -317,6 +348,9 @@ impl Leading {
 
 impl Drop for Leading {
     fn drop(&mut self) {
+        if self.is_over {
+            return;
+        }
         // Landed first, removed then: a younger flight puts back what has not landed.
         let vanished = !self.flight.has_landed();
         if vanished {
@@ -342,7 +376,7 @@ impl Waiter {
     }
 
     async fn lease_lost(&self) {
-        match self.flight.lease.get() {
+        match self.flight.lease() {
             Some(lease) if !self.flight.has_ended() => lease.lost().await,
             _ => std::future::pending().await,
         }

@@ -86,7 +86,7 @@ impl LeaseWatch {
     }
 }
 
-/// Renews leases until their [`Beating`] is dropped.
+/// Renews leases until they [`end`](Self::end).
 #[derive(Clone)]
 pub(crate) struct Heartbeat(Arc<Inner>);
 
@@ -111,9 +111,8 @@ struct Beat {
     renew_until: Option<Instant>,
 }
 
-/// A lease that is being renewed.
+/// A lease that is being renewed until the heartbeat is told to [`end`](Heartbeat::end).
 pub(crate) struct Beating {
-    heartbeat: Heartbeat,
     at: usize,
     watch: Arc<LeaseWatch>,
 }
@@ -139,7 +138,27 @@ impl Heartbeat {
         let mut state = lock(&self.0.state);
         let at = state.beats.insert(beat);
         self.wake_by(state, due);
-        Beating { heartbeat: self.clone(), at, watch }
+        Beating { at, watch }
+    }
+
+    /// Renews a lease no more.
+    pub(crate) fn end(&self, beating: &Beating) {
+        let mut state = lock(&self.0.state);
+        if state.beat_of(&beating.watch, beating.at).is_some() {
+            state.beats.remove(beating.at);
+        }
+    }
+
+    /// The handler has ended: `max_run` no longer counts.
+    pub(crate) fn outlive_max_run(&self, beating: &Beating) {
+        let mut state = lock(&self.0.state);
+        let Some(beat) = state.beat_of(&beating.watch, beating.at) else { return };
+        let now = Instant::now();
+        // A renewal that `max_run` passed over is made up for.
+        if beat.renew_until.take().is_some_and(|end| end <= now) {
+            beat.due = now;
+            self.wake_by(state, now);
+        }
     }
 
     /// Begins the task, or wakes it sooner. It is begun without the lock: a runtime that shuts down
@@ -228,27 +247,6 @@ impl State {
 impl Beating {
     pub(crate) fn watch(&self) -> &Arc<LeaseWatch> {
         &self.watch
-    }
-
-    /// The handler has ended: `max_run` no longer counts.
-    pub(crate) fn outlive_max_run(&self) {
-        let mut state = lock(&self.heartbeat.0.state);
-        let Some(beat) = state.beat_of(&self.watch, self.at) else { return };
-        let now = Instant::now();
-        // A renewal that `max_run` passed over is made up for.
-        if beat.renew_until.take().is_some_and(|end| end <= now) {
-            beat.due = now;
-            self.heartbeat.wake_by(state, now);
-        }
-    }
-}
-
-impl Drop for Beating {
-    fn drop(&mut self) {
-        let mut state = lock(&self.heartbeat.0.state);
-        if state.beat_of(&self.watch, self.at).is_some() {
-            state.beats.remove(self.at);
-        }
     }
 }
 

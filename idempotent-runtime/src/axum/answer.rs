@@ -12,7 +12,7 @@ use crate::{
     flight::Landing,
     http::{
         capture::{Captured, Resumed, capture},
-        headers::recorded,
+        headers::{recorded, values},
         problem::Problem,
     },
     idempotency::Idempotency,
@@ -206,8 +206,8 @@ fn is_final(status: StatusCode, rule: RecordRule) -> bool {
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|value| {
-        let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+    values(headers, &header::CONTENT_TYPE).next().is_some_and(|value| {
+        let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
         essence.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
     })
 }

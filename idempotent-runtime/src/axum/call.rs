@@ -7,7 +7,7 @@ use http::HeaderName;
 use serde::Serialize;
 
 use super::{
-    answer::response,
+    answer::{problem_response, response},
     kept::{Guard, Kept},
 };
 use crate::{
@@ -51,16 +51,8 @@ struct Frozen {
 pub(super) enum Step {
     /// Run it as if there were no attribute.
     Direct,
-    Answer(Problem, Option<Idempotency>),
-    Guard(Guarding),
-}
-
-/// A request that is to be guarded.
-pub(super) struct Guarding {
-    pub(super) runtime: Idempotency,
-    spec: &'static Spec,
-    kept: Box<Kept>,
-    frozen: Frozen,
+    Answer(Response),
+    Guard(Idempotency, engine::Call),
 }
 
 #[allow(missing_docs, clippy::missing_docs_in_private_items)] // named after the options they freeze
@@ -161,25 +153,56 @@ impl Call {
     pub(super) fn step(self) -> Step {
         let Self { spec, guard: Guard(kept) } = self;
         let Some(mut kept) = kept else { return Step::Direct };
-        match (kept.options.key.take(), kept.runtime.take()) {
-            (Some(Ok(frozen)), Some(runtime)) => {
-                Step::Guard(Guarding { runtime, spec, kept, frozen })
+        let (Some(Ok(frozen)), Some(runtime)) = (&kept.options.key, &kept.runtime) else {
+            return not_guarded(spec, *kept);
+        };
+        // A record in the memory of this process answers before anything else is made of the request.
+        if !kept.options.is_new
+            && let Some(answer) = frozen.recall(runtime)
+        {
+            frozen.observe(spec, &kept, runtime, &answer);
+            return Step::Answer(response(answer, runtime));
+        }
+        let Frozen { key, fingerprint, has_scope } = *frozen;
+        let operation = operation(spec, &kept).map(Operation::into_owned);
+        let policy = Policy::of(spec, runtime.settings());
+        let attempt = kept.attempt.take();
+        match (operation, kept.runtime) {
+            (Ok(operation), Some(runtime)) => {
+                let call = engine::Call { operation, key, fingerprint, policy, attempt, has_scope };
+                Step::Guard(runtime, call)
             }
-            (Some(Err(Problem::KeyMissing)), Some(_)) if spec.optional => Step::Direct,
-            (Some(Err(problem)), runtime @ Some(_)) => {
-                tracing::debug!(handler = spec.handler, code = problem.code(), "not run");
-                Step::Answer(problem, runtime)
-            }
-            (_, runtime) => {
-                tracing::error!(
-                    handler = spec.handler,
-                    "no Idempotency for this handler: add `.layer(Extension(Idempotency::new(store)))` \
-                     to its router, or `runtime = …` to its attribute"
-                );
-                Step::Answer(Problem::RuntimeMissing, runtime)
-            }
+            // What is frozen has both.
+            (Err(problem), runtime) => Step::Answer(problem_response(problem, runtime.as_ref())),
+            (_, None) => Step::Answer(problem_response(Problem::RuntimeMissing, None)),
         }
     }
+}
+
+/// Apart, as all that few requests come to: the code that most run stays together.
+#[cold]
+fn not_guarded(spec: &Spec, mut kept: Kept) -> Step {
+    let runtime = kept.runtime.as_ref();
+    let problem = match kept.options.key.take() {
+        Some(Err(Problem::KeyMissing)) if spec.optional && runtime.is_some() => {
+            return Step::Direct;
+        }
+        Some(Err(problem)) if runtime.is_some() => problem,
+        _ => Problem::RuntimeMissing,
+    };
+    match problem {
+        Problem::RuntimeMissing => tracing::error!(
+            handler = spec.handler,
+            "no Idempotency for this handler: add `.layer(Extension(Idempotency::new(store)))` to \
+             its router, or `runtime = …` to its attribute"
+        ),
+        Problem::OperationMissing => tracing::error!(
+            handler = spec.handler,
+            "no route was matched for this handler: add `operation = \"…\"` to its attribute"
+        ),
+        _ => tracing::debug!(handler = spec.handler, code = problem.code(), "not run"),
+    }
+    Step::Answer(problem_response(problem, runtime))
 }
 
 impl Kept {
@@ -231,36 +254,17 @@ impl Kept {
         let credentials = |encoder: &mut KeyEncoder| {
             self.encode_credentials(&settings.credentials, encoder);
         };
+        let (path, query) = self.target();
         let digest = RequestDigest {
             method: self.method().as_str(),
-            path: self.path(),
+            path,
             content: match &self.options.fingerprint {
                 Some(digest) => Content::Expression(digest),
-                None => Content::Raw { query: self.query(), body: &self.body },
+                None => Content::Raw { query, body: &self.body },
             },
             credentials: (!has_scope).then_some(credentials),
         };
         digest.fingerprint(encoder, settings.secret.as_ref())
-    }
-}
-
-impl Guarding {
-    /// A record in the memory of this process answers before anything else is made of the request.
-    pub(super) fn recall(&self) -> Option<Answer<Response>> {
-        let answer =
-            if self.kept.options.is_new { None } else { self.frozen.recall(&self.runtime) }?;
-        self.frozen.observe(self.spec, &self.kept, &self.runtime, &answer);
-        Some(answer)
-    }
-
-    /// The call of the engine. A request without an operation was not frozen, so it has one.
-    pub(super) fn into_call(self) -> Result<(Idempotency, engine::Call), Problem> {
-        let Frozen { key, fingerprint, has_scope } = self.frozen;
-        let operation = operation(self.spec, &self.kept)?.into_owned();
-        let policy = Policy::of(self.spec, self.runtime.settings());
-        let attempt = self.kept.attempt;
-        let call = engine::Call { operation, key, fingerprint, policy, attempt, has_scope };
-        Ok((self.runtime, call))
     }
 }
 
@@ -281,13 +285,7 @@ fn operation<'a>(spec: &Spec, kept: &'a Kept) -> Result<Operation<&'a str>, Prob
     if let Some(name) = spec.operation {
         return Ok(Operation::Named(name));
     }
-    let Some(route) = kept.route() else {
-        tracing::error!(
-            handler = spec.handler,
-            "no route was matched for this handler: add `operation = \"…\"` to its attribute"
-        );
-        return Err(Problem::OperationMissing);
-    };
+    let route = kept.route().ok_or(Problem::OperationMissing)?;
     Ok(Operation::Route { method: kept.method().clone(), template: route.as_str() })
 }
 

@@ -1,6 +1,12 @@
 //! `Guarded<T>`: the last argument of a guarded handler.
 
-use std::{error::Error, fmt, marker::PhantomData};
+use std::{
+    error::Error,
+    fmt,
+    marker::PhantomData,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
 
 use axum::{
     RequestExt as _,
@@ -8,8 +14,6 @@ use axum::{
     extract::{FromRequest, Request},
     response::{IntoResponse, Response},
 };
-use bytes::Bytes;
-use http::HeaderMap;
 use http_body_util::LengthLimitError;
 
 use super::{
@@ -19,7 +23,7 @@ use super::{
 };
 use crate::{
     http::{
-        capture::{Captured, capture},
+        capture::{Capture, Captured, capture},
         problem::Problem,
     },
     idempotency::Idempotency,
@@ -66,51 +70,76 @@ where
         request: Request,
         state: &S,
     ) -> impl Future<Output = Result<Self, Self::Rejection>> + Send {
+        let reading = Reading::of(request);
+        let due: Box<dyn Extract<T>> = Box::new(With::new(state.clone()));
+        async move {
+            let kept = reading.await?;
+            Ok(Self { value: Late::due(due), guard: Guard(Some(kept)) })
+        }
+    }
+}
+
+/// A request whose body is being read, under the handler's own limit and that of its runtime.
+struct Reading {
+    kept: Option<Box<Kept>>,
+    body: Result<Capture<Body>, Problem>,
+}
+
+impl Reading {
+    fn of(request: Request) -> Self {
         let announced = request.body().size_hint().lower();
         let runtime = request.extensions().get::<Idempotency>().cloned();
+        let max = max_bytes(runtime.as_ref());
         let (parts, body) = request.with_limited_body().into_parts();
-        let mut kept = Box::new(Kept::new(parts, runtime));
-        let due: Box<dyn Extract<T>> = Box::new(With::new(state.clone()));
-        // A block and not an async function, so that its future holds the request once.
-        async move {
-            match buffer(body, announced, max_bytes(kept.runtime.as_ref())).await {
-                Ok((body, trailers)) => {
-                    kept.body = body;
-                    kept.trailers = trailers.map(Box::new);
-                    Ok(Self { value: Late::due(due), guard: Guard(Some(kept)) })
-                }
-                Err(problem) => {
-                    let response = problem_response(problem, kept.runtime.as_ref());
-                    Err(GuardedRejection(Box::new(response)))
-                }
+        // A limited body never announces more than its limit: one that announced more is refused
+        // unread.
+        let body = match announced > body.size_hint().lower().min(max as u64) {
+            true => Err(Problem::BodyTooLarge),
+            false => Ok(capture(body, max)),
+        };
+        Self { kept: Some(Box::new(Kept::new(parts, runtime))), body }
+    }
+
+    #[cold]
+    fn refused(&self, problem: Problem) -> GuardedRejection {
+        let runtime = self.kept.as_ref().and_then(|kept| kept.runtime.as_ref());
+        GuardedRejection(Box::new(problem_response(problem, runtime)))
+    }
+}
+
+impl Future for Reading {
+    type Output = Result<Box<Kept>, GuardedRejection>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let captured = match &mut self.body {
+            Ok(body) => ready!(Pin::new(body).poll(cx)),
+            Err(problem) => {
+                let problem = *problem;
+                return Poll::Ready(Err(self.refused(problem)));
             }
-        }
+        };
+        Poll::Ready(match (captured, self.kept.take()) {
+            (Captured::Whole { bytes, trailers }, Some(mut kept)) => {
+                kept.body = bytes;
+                kept.trailers = trailers.map(Box::new);
+                Ok(kept)
+            }
+            (captured, kept) => {
+                self.kept = kept;
+                Err(self.refused(match captured {
+                    Captured::TooLarge { .. } => Problem::BodyTooLarge,
+                    Captured::Failed { error, .. } if is_length_limit(&error) => {
+                        Problem::BodyTooLarge
+                    }
+                    Captured::Failed { .. } | Captured::Whole { .. } => Problem::BodyUnreadable,
+                }))
+            }
+        })
     }
 }
 
 fn max_bytes(runtime: Option<&Idempotency>) -> usize {
     runtime.map_or(defaults::MAX_REQUEST_BYTES, |runtime| runtime.settings().max_request_bytes)
-}
-
-/// `announced` is what the body was said to hold at least, before it was limited.
-async fn buffer(
-    body: Body,
-    announced: u64,
-    max: usize,
-) -> Result<(Bytes, Option<HeaderMap>), Problem> {
-    if body.is_end_stream() {
-        return Ok((Bytes::new(), None));
-    }
-    // A limited body never announces more than its limit: one that announced more is refused unread.
-    if announced > body.size_hint().lower().min(max as u64) {
-        return Err(Problem::BodyTooLarge);
-    }
-    match capture(body, max).await {
-        Captured::Whole { bytes, trailers } => Ok((bytes, trailers)),
-        Captured::TooLarge { .. } => Err(Problem::BodyTooLarge),
-        Captured::Failed { error, .. } if is_length_limit(&error) => Err(Problem::BodyTooLarge),
-        Captured::Failed { .. } => Err(Problem::BodyUnreadable),
-    }
 }
 
 fn is_length_limit(error: &(dyn Error + 'static)) -> bool {

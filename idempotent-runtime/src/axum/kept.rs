@@ -7,27 +7,18 @@ use axum::{
     extract::{MatchedPath, OriginalUri, Request},
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, request::Parts};
+use http::{HeaderMap, HeaderName, Method, Uri, request::Parts};
 
 use super::{answer::with_trailers, call::Options};
 use crate::{
     attempt::AttemptSlot,
-    http::{head::Head, key_header::key_header, problem::Problem},
+    http::{head::Head, headers::values, key_header::key_header, problem::Problem},
     idempotency::Idempotency,
     key_part::KeyEncoder,
 };
 
 /// What is kept of a request; `None` where a handler is called directly.
 pub struct Guard(pub(super) Option<Box<Kept>>);
-
-impl Guard {
-    /// The last argument asked for its attempt, or did not.
-    pub(super) fn note(&mut self, asked: Option<AttemptSlot>) {
-        if let Some(kept) = &mut self.0 {
-            kept.attempt = kept.attempt.take().or(asked);
-        }
-    }
-}
 
 pub(super) struct Kept {
     head: Whole,
@@ -75,6 +66,11 @@ impl Kept {
         Some(Request::from_parts(parts, body))
     }
 
+    /// The last argument asked for its attempt, or did not.
+    pub(super) fn note(&mut self, asked: Option<AttemptSlot>) {
+        self.attempt = self.attempt.take().or(asked);
+    }
+
     /// The body and its trailers. No fingerprint is made of the body afterwards.
     pub(super) fn take_body(&mut self) -> (Bytes, Option<HeaderMap>) {
         (mem::take(&mut self.body), self.trailers.take().map(|trailers| *trailers))
@@ -94,17 +90,14 @@ impl Kept {
         }
     }
 
-    pub(super) fn path(&self) -> &[u8] {
+    /// Path and query, as they were asked for.
+    pub(super) fn target(&self) -> (&[u8], Option<&[u8]>) {
         match &self.head {
-            Whole::Here(parts) => uri(parts).path().as_bytes(),
-            Whole::Taken { head, .. } => head.path(),
-        }
-    }
-
-    pub(super) fn query(&self) -> Option<&[u8]> {
-        match &self.head {
-            Whole::Here(parts) => uri(parts).query().map(str::as_bytes),
-            Whole::Taken { head, .. } => head.query(),
+            Whole::Here(parts) => {
+                let uri = uri(parts);
+                (uri.path().as_bytes(), uri.query().map(str::as_bytes))
+            }
+            Whole::Taken { head, .. } => (head.path(), head.query()),
         }
     }
 
@@ -117,30 +110,39 @@ impl Kept {
     }
 
     /// The key in the field `name`.
-    pub(super) fn key_header(&self, name: &HeaderName) -> Result<Cow<'_, str>, Problem> {
+    pub(super) fn key_header<'a>(&'a self, name: &'a HeaderName) -> Result<Cow<'a, str>, Problem> {
         match &self.head {
-            Whole::Here(parts) => {
-                key_header(parts.headers.get_all(name).iter().map(HeaderValue::as_bytes))
-            }
+            Whole::Here(parts) => key_header(values(&parts.headers, name)),
             Whole::Taken { head, .. } => key_header(head.get_all(name)),
         }
     }
 
     /// Writes the fields that say who asks.
-    pub(super) fn encode_credentials(&self, names: &[HeaderName], encoder: &mut KeyEncoder) {
-        let mut encode = |name: &HeaderName, value: &[u8]| {
+    pub(super) fn encode_credentials<'a>(
+        &'a self,
+        names: &'a [HeaderName],
+        encoder: &mut KeyEncoder,
+    ) {
+        match &self.head {
+            Whole::Here(parts) => {
+                if parts.headers.keys().any(|each| names.contains(each)) {
+                    encode(names, |name| values(&parts.headers, name), encoder);
+                }
+            }
+            Whole::Taken { head, .. } => encode(names, |name| head.get_all(name), encoder),
+        }
+    }
+}
+
+fn encode<'a, V: Iterator<Item = &'a [u8]>>(
+    names: &'a [HeaderName],
+    values: impl Fn(&'a HeaderName) -> V,
+    encoder: &mut KeyEncoder,
+) {
+    for name in names {
+        for value in values(name) {
             encoder.text(name.as_str());
             encoder.bytes(value);
-        };
-        for name in names {
-            match &self.head {
-                // Most requests have one of these fields, and not the others.
-                Whole::Here(parts) if !parts.headers.contains_key(name) => {}
-                Whole::Here(parts) => {
-                    parts.headers.get_all(name).iter().for_each(|v| encode(name, v.as_bytes()));
-                }
-                Whole::Taken { head, .. } => head.get_all(name).for_each(|v| encode(name, v)),
-            }
         }
     }
 }

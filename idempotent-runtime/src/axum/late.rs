@@ -1,6 +1,12 @@
 //! The last argument of a handler, which may be taken after a record was looked for.
 
-use std::{fmt, future::Future, marker::PhantomData, pin::Pin};
+use std::{
+    fmt,
+    future::Future,
+    marker::PhantomData,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
 use axum::{
     Json,
@@ -9,7 +15,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, header::CONTENT_TYPE};
+use http::{HeaderMap, header::CONTENT_TYPE};
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -19,7 +25,7 @@ use super::{
     kept::Guard,
     outcome::Outcome,
 };
-use crate::http::problem::Problem;
+use crate::http::{headers::values, problem::Problem};
 
 /// An extractor that does nothing but read the body. The fingerprint stands for the body, so a record
 /// is answered before it: the body of a retry is not parsed again.
@@ -35,8 +41,7 @@ pub trait ReadsBody: sealed::Listed + Sized {
     /// # Errors
     ///
     /// How the extractor rejects it.
-    #[allow(clippy::result_large_err)] // an answer, as extractors give it
-    fn read(body: Bytes, trailers: Option<HeaderMap>) -> Result<Self, Response>;
+    fn read(body: Bytes, trailers: Option<HeaderMap>) -> Result<Self, Box<Response>>;
 }
 
 #[allow(unnameable_types)] // what nobody else can name, nobody else can implement
@@ -47,12 +52,12 @@ mod sealed {
 impl<T> sealed::Listed for Json<T> {}
 impl<T: DeserializeOwned> ReadsBody for Json<T> {
     fn admits(headers: &HeaderMap, _: &[u8]) -> bool {
-        let content_type = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+        let content_type = values(headers, &CONTENT_TYPE).next();
         content_type.is_some_and(|value| value.eq_ignore_ascii_case(b"application/json"))
     }
 
-    fn read(body: Bytes, _: Option<HeaderMap>) -> Result<Self, Response> {
-        Self::from_bytes(&body).map_err(IntoResponse::into_response)
+    fn read(body: Bytes, _: Option<HeaderMap>) -> Result<Self, Box<Response>> {
+        Self::from_bytes(&body).map_err(rejected)
     }
 }
 
@@ -62,7 +67,7 @@ impl ReadsBody for String {
         std::str::from_utf8(body).is_ok()
     }
 
-    fn read(body: Bytes, _: Option<HeaderMap>) -> Result<Self, Response> {
+    fn read(body: Bytes, _: Option<HeaderMap>) -> Result<Self, Box<Response>> {
         Ok(Self::from_utf8_lossy(&body).into_owned())
     }
 }
@@ -75,7 +80,7 @@ macro_rules! read_any_body {
                 true
             }
 
-            fn read(body: Bytes, trailers: Option<HeaderMap>) -> Result<Self, Response> {
+            fn read(body: Bytes, trailers: Option<HeaderMap>) -> Result<Self, Box<Response>> {
                 let read: fn(Bytes, Option<HeaderMap>) -> Self = $read;
                 Ok(read(body, trailers))
             }
@@ -97,7 +102,7 @@ pub struct Reads<T> {
     read: Read<T>,
 }
 
-type Read<T> = fn(Bytes, Option<HeaderMap>) -> Result<T, Response>;
+type Read<T> = fn(Bytes, Option<HeaderMap>) -> Result<T, Box<Response>>;
 
 /// Says of a type whether it [reads the body](ReadsBody) and no more.
 pub struct Probe<T>(PhantomData<fn() -> T>);
@@ -135,11 +140,16 @@ enum Stage<T> {
 
 /// How axum extracts an argument.
 pub(super) trait Extract<T>: Send {
-    fn extract(self: Box<Self>, request: Request) -> Extraction<T>;
+    fn extract(self: Box<Self>, request: Request) -> Extraction<'static, T>;
 }
 
 /// Boxed, so that the future of a guarded handler is not twice as large as that of a bare one.
-type Extraction<T> = Pin<Box<dyn Future<Output = Result<T, Response>> + Send>>;
+type Extraction<'a, T> = Pin<Box<dyn Future<Output = Result<T, Box<Response>>> + Send + 'a>>;
+
+#[cold]
+fn rejected(rejection: impl IntoResponse) -> Box<Response> {
+    Box::new(rejection.into_response())
+}
 
 pub(super) struct With<S, M> {
     state: S,
@@ -158,11 +168,40 @@ where
     S: Send + Sync + 'static,
     M: 'static,
 {
-    fn extract(self: Box<Self>, request: Request) -> Extraction<T> {
+    fn extract(self: Box<Self>, request: Request) -> Extraction<'static, T> {
         Box::pin(async move {
             let Self { state, .. } = *self;
-            T::from_request(request, &state).await.map_err(IntoResponse::into_response)
+            T::from_request(request, &state).await.map_err(rejected)
         })
+    }
+}
+
+/// What is being taken: most is there at once.
+pub enum Taking<'a, T> {
+    Now(Option<Result<T, Box<Response>>>),
+    Later(Extraction<'a, T>),
+}
+
+impl<T> Taking<'_, T> {
+    fn now(taken: Result<T, Box<Response>>) -> Self {
+        Self::Now(Some(taken))
+    }
+}
+
+/// Nothing is pinned in place.
+impl<T> Unpin for Taking<'_, T> {}
+
+impl<T> Future for Taking<'_, T> {
+    type Output = Result<T, Box<Response>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut *self {
+            Self::Now(taken) => match taken.take() {
+                Some(taken) => Poll::Ready(taken),
+                None => panic!("polled after it was over"),
+            },
+            Self::Later(later) => later.as_mut().poll(cx),
+        }
     }
 }
 
@@ -180,23 +219,27 @@ impl<T> Late<T> {
     /// # Errors
     ///
     /// How the extractor rejects the request.
-    pub async fn take(self, guard: &mut Guard) -> Result<T, Response> {
-        let due = match self.0 {
-            Stage::Taken(value) => return Ok(value),
-            Stage::Due(due) => due,
-            Stage::Read(read) => {
-                let (body, trailers) = match &mut guard.0 {
-                    Some(kept) => kept.take_body(),
-                    None => return Err(unreadable()),
-                };
-                return read(body, trailers);
+    pub fn take<'a>(self, guard: &'a mut Guard) -> Taking<'a, T>
+    where
+        T: 'a,
+    {
+        let kept = guard.0.as_mut();
+        match (self.0, kept) {
+            (Stage::Taken(value), _) => Taking::now(Ok(value)),
+            (Stage::Read(read), Some(kept)) => {
+                let (body, trailers) = kept.take_body();
+                Taking::now(read(body, trailers))
             }
-        };
-        let request = guard.0.as_mut().and_then(|kept| kept.take_request());
-        let Some(request) = request else { return Err(unreadable()) };
-        let (value, asked) = noting_attempts(due.extract(request)).await;
-        guard.note(asked);
-        value
+            (Stage::Due(due), Some(kept)) => match kept.take_request() {
+                Some(request) => Taking::Later(Box::pin(async move {
+                    let (value, asked) = noting_attempts(due.extract(request)).await;
+                    kept.note(asked);
+                    value
+                })),
+                None => Taking::now(Err(unreadable())),
+            },
+            (Stage::Read(_) | Stage::Due(_), None) => Taking::now(Err(unreadable())),
+        }
     }
 
     /// Takes it now, unless it only reads the body of this request.
@@ -204,13 +247,21 @@ impl<T> Late<T> {
     /// # Errors
     ///
     /// How the extractor rejects the request.
-    pub async fn first(self, reads: Option<Reads<T>>, guard: &mut Guard) -> Result<Self, Response> {
-        if let (Stage::Due(_), Some(reads), Guard(Some(kept))) = (&self.0, reads, &*guard)
+    pub fn first<'a>(self, reads: Option<Reads<T>>, guard: &'a mut Guard) -> Taking<'a, Self>
+    where
+        T: 'a,
+    {
+        if let (Stage::Due(_), Some(reads), Some(kept)) = (&self.0, reads, &guard.0)
             && kept.headers().is_some_and(|headers| (reads.admits)(headers, &kept.body))
         {
-            return Ok(Self(Stage::Read(reads.read)));
+            return Taking::now(Ok(Self(Stage::Read(reads.read))));
         }
-        self.take(guard).await.map(Self::taken)
+        match self.take(guard) {
+            Taking::Now(taken) => Taking::Now(taken.map(|taken| taken.map(Self::taken))),
+            Taking::Later(later) => {
+                Taking::Later(Box::pin(async move { later.await.map(Self::taken) }))
+            }
+        }
     }
 
     /// Leaves it where it is unless there is a record.
@@ -218,23 +269,24 @@ impl<T> Late<T> {
     /// # Errors
     ///
     /// The recorded answer.
-    #[allow(clippy::result_large_err)] // an answer, and not an error
-    pub fn unless_recorded(self, call: &mut Call) -> Result<Self, Response> {
+    pub fn unless_recorded(self, call: &mut Call) -> Result<Self, Box<Response>> {
         match &self.0 {
             Stage::Taken(_) => Ok(self),
-            Stage::Due(_) | Stage::Read(_) => call.recall().map_or(Ok(self), Err),
+            Stage::Due(_) | Stage::Read(_) => call.recall().map_or(Ok(self), |r| Err(Box::new(r))),
         }
     }
 }
 
 /// Where the request of an argument is gone, which no generated code comes to.
-fn unreadable() -> Response {
-    problem_response(Problem::BodyUnreadable, None)
+#[cold]
+fn unreadable() -> Box<Response> {
+    Box::new(problem_response(Problem::BodyUnreadable, None))
 }
 
 /// The answer of a request whose handler does not run.
-pub fn answered<R>(response: Response) -> Outcome<R> {
-    Outcome::answered(response)
+#[allow(clippy::boxed_local)] // as it comes
+pub fn answered<R>(response: Box<Response>) -> Outcome<R> {
+    Outcome::answered(*response)
 }
 
 impl<T: fmt::Debug> fmt::Debug for Late<T> {
@@ -261,5 +313,11 @@ impl<T> fmt::Debug for Probe<T> {
 impl<T> fmt::Debug for Reads<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Reads")
+    }
+}
+
+impl<T> fmt::Debug for Taking<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Taking")
     }
 }

@@ -10,12 +10,12 @@ use std::{
 use axum::response::Response;
 
 use super::{
-    answer::{Shape, problem_response, response, verdict},
+    answer::{Shape, response, verdict},
     call::{Call, Step},
     outcome::Outcome,
 };
 use crate::{
-    engine::{self, Answering, Engine},
+    engine::{Answering, Engine},
     idempotency::Idempotency,
 };
 
@@ -24,23 +24,6 @@ enum Ready<D, G> {
     Direct(D),
     Answered(Response),
     Guard(Idempotency, G),
-}
-
-fn ready(call: Call) -> Ready<(), engine::Call> {
-    let guarding = match call.step() {
-        Step::Direct => return Ready::Direct(()),
-        Step::Answer(problem, runtime) => {
-            return Ready::Answered(problem_response(problem, runtime.as_ref()));
-        }
-        Step::Guard(guarding) => guarding,
-    };
-    if let Some(answer) = guarding.recall() {
-        return Ready::Answered(response(answer, &guarding.runtime));
-    }
-    match guarding.into_call() {
-        Ok((runtime, call)) => Ready::Guard(runtime, call),
-        Err(problem) => Ready::Answered(problem_response(problem, None)),
-    }
 }
 
 /// Guards `body`, which runs in a task of its own as soon as it has to wait.
@@ -55,11 +38,11 @@ where
     F: Future<Output = R> + Send + 'static,
     R: 'static,
 {
-    Run(Some(match ready(call) {
+    Run(Some(match call.step() {
         // Boxed, because few requests go past the guard, and all would have to carry it.
-        Ready::Direct(()) => Ready::Direct(Box::pin(body)),
-        Ready::Answered(response) => Ready::Answered(response),
-        Ready::Guard(runtime, call) => {
+        Step::Direct => Ready::Direct(Box::pin(body)),
+        Step::Answer(response) => Ready::Answered(response),
+        Step::Guard(runtime, call) => {
             let (engine, shape) = (Arc::clone(&runtime.engine), Shape::of(&call));
             let begin =
                 move || async move { verdict(reply(body.await), shape, &engine.settings).await };
@@ -95,10 +78,10 @@ pub async fn run_inline<F, R>(call: Call, body: F, reply: fn(R) -> Response) -> 
 where
     F: Future<Output = R>,
 {
-    match ready(call) {
-        Ready::Direct(()) => Outcome::of(body.await),
-        Ready::Answered(response) => Outcome::answered(response),
-        Ready::Guard(runtime, call) => {
+    match call.step() {
+        Step::Direct => Outcome::of(body.await),
+        Step::Answer(response) => Outcome::answered(response),
+        Step::Guard(runtime, call) => {
             let shape = Shape::of(&call);
             let work = pin!(async { verdict(reply(body.await), shape, runtime.settings()).await });
             Outcome::answered(response(runtime.engine.answer_inline(call, work).await, &runtime))

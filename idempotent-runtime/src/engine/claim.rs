@@ -69,7 +69,7 @@ impl Engine {
         match self.win(call, &leading, deadline).await {
             Ok((held, permit)) => Ok(Running::new(permit, leading, held)),
             Err(landing) => {
-                leading.land(landing.clone());
+                leading.land(|| landing.clone());
                 Err(landing)
             }
         }

@@ -51,7 +51,7 @@ impl Running {
     }
 
     /// Tells everybody.
-    pub(super) fn land(self, landing: Landing) {
+    pub(super) fn land(self, landing: impl FnOnce() -> Landing) {
         let Self { permit, leading, held } = self;
         drop(permit);
         leading.land(landing);
@@ -135,12 +135,13 @@ impl Held {
 
     /// The handler has ended: its lease is renewed until its outcome is settled.
     pub(super) fn outlive_max_run(&self) {
-        self.beating.outlive_max_run();
+        self.engine.heartbeat.outlive_max_run(&self.beating);
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
+        self.engine.heartbeat.end(&self.beating);
         let given_up = match self.handler {
             Handler::Waiting => GivenUp::Released(self.retention),
             Handler::Begun if self.halt => GivenUp::Abandoned,

@@ -62,7 +62,7 @@ impl Engine {
                 return Ended::Answer(refusal.into());
             }
         };
-        running.land(landing);
+        running.land(|| landing);
         ended
     }
 

@@ -25,24 +25,19 @@ const RELEASE: Duration = Duration::from_mins(1);
 
 impl Engine {
     /// Makes an outcome true where the store answers at once and takes it: no future, no box.
-    /// Whatever else is the case, all comes back and [`settle`](Self::settle) asks again.
-    pub(super) fn settle_at_once<A>(
+    /// `false` whatever else is the case: then [`settle`](Self::settle) asks again.
+    pub(super) fn settles_at_once<A>(
         &self,
         call: &Call,
-        mut running: Running,
-        executed: Executed<A>,
-    ) -> Result<Ended<A>, (Running, Executed<A>)> {
-        let taken = match &self.memory {
+        running: &mut Running,
+        executed: &Executed<A>,
+    ) -> bool {
+        match &self.memory {
             Some(memory) if !call.is_recorded() => {
-                running.enter_at_once(memory, Entry::of(call, &executed), call.policy.ttl)
+                running.enter_at_once(memory, Entry::of(call, executed), call.policy.ttl)
             }
             _ => false,
-        };
-        if !taken {
-            return Err((running, executed));
         }
-        running.land(Landing::of(&executed, true));
-        Ok(Ended::of(executed))
     }
 
     /// Makes an outcome true in the store, then tells everybody.
@@ -67,9 +62,7 @@ impl Engine {
         {
             return Box::pin(self.unsettled(call, running, executed, error, until)).await;
         }
-        let landing = Landing::of(&executed, running.held.is_some());
-        running.land(landing);
-        Ended::of(executed)
+        running.settled(executed)
     }
 
     /// The store refused an outcome, or gave no answer.
@@ -96,11 +89,11 @@ impl Engine {
         match (truth, executed) {
             (Truth::Other(theirs), Ok(Verdict::Final { .. }))
             | (Truth::Other(theirs @ Landing::Record(_)), Ok(Verdict::Transient { .. })) => {
-                running.land(theirs.clone());
+                running.land(|| theirs.clone());
                 Ended::landed(theirs)
             }
             (Truth::Ours | Truth::Other(_), executed) => {
-                running.land(landing);
+                running.land(|| landing);
                 Ended::of(executed)
             }
             (Truth::Unknown { lost }, Ok(Verdict::Final { record, answer })) => {
@@ -161,12 +154,12 @@ impl Engine {
                 match truth {
                     Truth::Ours => {
                         tracing::info!(key = %call.key.short(), "the outcome is recorded after all");
-                        return leading.land(Landing::Record(record));
+                        return leading.land(|| Landing::Record(record));
                     }
                     Truth::Other(landing) => {
                         tracing::error!(key = %call.key.short(), ?landing,
                             "the lease was lost before the outcome was recorded");
-                        return leading.land(landing);
+                        return leading.land(|| landing);
                     }
                     Truth::Unknown { .. } => {}
                 }
@@ -183,7 +176,7 @@ impl Engine {
         landing: Landing,
     ) {
         let Running { leading, held: Some(held), permit } = running else { return };
-        leading.land(landing);
+        leading.land(|| landing);
         let (engine, lease) = (Arc::clone(self), held.lease().clone());
         drop(held);
         self.tasks.spawn(async move {
@@ -196,6 +189,13 @@ impl Engine {
 }
 
 impl Running {
+    /// The outcome is true: tells everybody.
+    pub(super) fn settled<A>(self, executed: Executed<A>) -> Ended<A> {
+        let is_guarded = self.held.is_some();
+        self.land(|| Landing::of(&executed, is_guarded));
+        Ended::of(executed)
+    }
+
     /// Whether the store took what the handler's outcome asks of it.
     fn enter_at_once(&mut self, memory: &MemoryStore, entry: Entry<'_>, ttl: Duration) -> bool {
         if matches!(entry, Entry::Complete(_)) {

@@ -2,6 +2,16 @@
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 
+/// The values of a field, in their order. A message has few fields: comparing their names takes less
+/// than hashing one.
+#[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
+pub(crate) fn values<'a>(
+    headers: &'a HeaderMap,
+    name: &'a HeaderName,
+) -> impl Iterator<Item = &'a [u8]> {
+    headers.iter().filter(move |(each, _)| *each == name).map(|(_, value)| value.as_bytes())
+}
+
 /// RFC 9110, section 7.6.1: whether a field belongs to one connection.
 fn is_hop_by_hop(name: &HeaderName) -> bool {
     matches!(
@@ -27,7 +37,7 @@ pub(crate) fn recorded<'a>(
     unrecorded: &'a [HeaderName],
     body_len: usize,
 ) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
-    let has_options = headers.contains_key(header::CONNECTION);
+    let has_options = values(headers, &header::CONNECTION).next().is_some();
     let nominated = |name: &HeaderName| {
         headers.get_all(header::CONNECTION).iter().any(|value| {
             let mut options = value.as_bytes().split(|byte| *byte == b',');

@@ -36,7 +36,7 @@ use self::{
 use super::{AcquireRequest, Acquired, KeyState, Store, StoreError};
 use crate::{hash::Seeded, key::StorageKey, lease::Lease, record::Record, sync::lock};
 
-const SHARDS: usize = 128;
+const SHARDS: usize = 16;
 /// How many expired keys one `acquire` clears away when it meets a full store.
 const RECLAIM: usize = 4096;
 /// How often that may happen, so that a flood against a full store is not a walk through it each.
