@@ -89,7 +89,7 @@ impl Engine {
         Self {
             memory,
             flights: Flights::new(settings.max_waiters, settings.max_waiters_per_key),
-            heartbeat: Heartbeat::new(Arc::clone(&store), settings.store_timeout),
+            heartbeat: Heartbeat::new(Arc::clone(&store), settings.store_timeout, settings.max_run),
             tasks: TaskTracker::new(),
             running: Arc::default(),
             observer: Observer::new(store.kind()),

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::{
     engine::{Call, Engine},
     fingerprint::Fingerprint,
-    heartbeat::{LeaseWatch, far},
+    heartbeat::LeaseWatch,
     lease::Lease,
     settings::Policy,
     store::StoreError,
@@ -56,7 +56,7 @@ impl Execution {
         let sent = Instant::now();
         let store = self.engine.store();
         self.engine.bounded(store.renew(self.lease(), self.policy.lease)).await?;
-        self.watch.extend(far(sent, self.policy.lease));
+        self.watch.extend(sent, self.policy.lease);
         Ok(())
     }
 

@@ -27,21 +27,29 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct LeaseWatch {
     lease: Lease,
-    /// Counted from before the last successful `acquire` or `renew` was sent, so that it never lies
-    /// behind the store's.
-    deadline: Mutex<Instant>,
+    /// Counted from before the last successful `acquire` or `renew` was sent, so that its end never
+    /// lies behind the store's.
+    term: Mutex<Term>,
     lost: AtomicBool,
     changed: Notify,
 }
 
+/// What a lease holds for.
+#[derive(Clone, Copy, Debug)]
+struct Term {
+    since: Instant,
+    lasts: Duration,
+}
+
+impl Term {
+    fn end(self) -> Instant {
+        far(self.since, self.lasts)
+    }
+}
+
 impl LeaseWatch {
-    fn new(lease: Lease, deadline: Instant) -> Self {
-        Self {
-            lease,
-            deadline: Mutex::new(deadline),
-            lost: AtomicBool::new(false),
-            changed: Notify::new(),
-        }
+    fn new(lease: Lease, term: Term) -> Self {
+        Self { lease, term: Mutex::new(term), lost: AtomicBool::new(false), changed: Notify::new() }
     }
 
     pub(crate) fn lease(&self) -> &Lease {
@@ -50,7 +58,7 @@ impl LeaseWatch {
 
     /// Whether the store took the lease away, or may have by now. Once true, it stays true.
     pub(crate) fn is_lost(&self) -> bool {
-        if !self.lost.load(Ordering::Acquire) && Instant::now() >= *lock(&self.deadline) {
+        if !self.lost.load(Ordering::Acquire) && Instant::now() >= self.term().end() {
             self.mark_lost();
         }
         self.lost.load(Ordering::Acquire)
@@ -64,20 +72,27 @@ impl LeaseWatch {
             if self.is_lost() {
                 return;
             }
-            let deadline = *lock(&self.deadline);
+            let end = self.term().end();
             tokio::select! {
                 () = changed => {}
-                () = sleep_until(deadline) => {}
+                () = sleep_until(end) => {}
             }
         }
     }
 
     /// Never shortens: renewals that overlap may be answered out of order.
-    pub(crate) fn extend(&self, deadline: Instant) {
+    pub(crate) fn extend(&self, since: Instant, lasts: Duration) {
         if !self.is_lost() {
-            let mut current = lock(&self.deadline);
-            *current = deadline.max(*current);
+            let mut current = lock(&self.term);
+            let term = Term { since, lasts };
+            if current.end() < term.end() {
+                *current = term;
+            }
         }
+    }
+
+    fn term(&self) -> Term {
+        *lock(&self.term)
     }
 
     fn mark_lost(&self) {
@@ -93,6 +108,8 @@ pub(crate) struct Heartbeat(Arc<Inner>);
 struct Inner {
     store: Arc<dyn ErasedStore>,
     store_timeout: Duration,
+    /// How long after it began a lease is renewed at most, unless it [outlives](Heartbeat::outlive_max_run) that.
+    max_run: Duration,
     state: Mutex<State>,
     sooner: Notify,
 }
@@ -100,15 +117,38 @@ struct Inner {
 struct State {
     beats: Slab<Beat>,
     /// When the task wakes next; `None` while it does not run.
-    wakes_at: Option<Instant>,
+    wakes: Option<Wakes>,
+}
+
+/// When the task wakes: a third of `shortest` after `looked` at the latest, so that a lease which is
+/// not shorter and began later is not due before.
+#[derive(Clone, Copy)]
+struct Wakes {
+    at: Instant,
+    looked: Instant,
+    shortest: Duration,
 }
 
 struct Beat {
     lease_for: Duration,
     watch: Arc<LeaseWatch>,
-    due: Instant,
-    /// `max_run`: later than this nothing is renewed.
-    renew_until: Option<Instant>,
+    began: Instant,
+    /// When it was renewed last, or began.
+    last: Instant,
+    /// To be renewed again already then.
+    sooner: Option<Instant>,
+    outlives_max_run: bool,
+}
+
+impl Beat {
+    fn due(&self) -> Instant {
+        self.sooner.unwrap_or_else(|| far(self.last, self.lease_for / 3))
+    }
+
+    /// Whether it is renewed no more.
+    fn is_over(&self, now: Instant, max_run: Duration) -> bool {
+        !self.outlives_max_run && now >= far(self.began, max_run)
+    }
 }
 
 /// A lease that is being renewed until the heartbeat is told to [`end`](Heartbeat::end).
@@ -118,26 +158,32 @@ pub(crate) struct Beating {
 }
 
 impl Heartbeat {
-    pub(crate) fn new(store: Arc<dyn ErasedStore>, store_timeout: Duration) -> Self {
-        let state = Mutex::new(State { beats: Slab::new(), wakes_at: None });
-        Self(Arc::new(Inner { store, store_timeout, state, sooner: Notify::new() }))
+    pub(crate) fn new(
+        store: Arc<dyn ErasedStore>,
+        store_timeout: Duration,
+        max_run: Duration,
+    ) -> Self {
+        let state = Mutex::new(State { beats: Slab::new(), wakes: None });
+        Self(Arc::new(Inner { store, store_timeout, max_run, state, sooner: Notify::new() }))
     }
 
-    /// Begins to renew a lease whose `acquire` was sent at `since`, for `max_run` at most.
-    pub(crate) fn start(
-        &self,
-        lease: Lease,
-        lease_for: Duration,
-        since: Instant,
-        max_run: Duration,
-    ) -> Beating {
-        let watch = Arc::new(LeaseWatch::new(lease, far(since, lease_for)));
-        let due = far(since, lease_for / 3);
-        let renew_until = since.checked_add(max_run);
-        let beat = Beat { lease_for, watch: Arc::clone(&watch), due, renew_until };
+    /// Begins to renew a lease whose `acquire` was sent at `since`.
+    pub(crate) fn start(&self, lease: Lease, lease_for: Duration, since: Instant) -> Beating {
+        let watch = Arc::new(LeaseWatch::new(lease, Term { since, lasts: lease_for }));
+        let beat = Beat {
+            lease_for,
+            watch: Arc::clone(&watch),
+            began: since,
+            last: since,
+            sooner: None,
+            outlives_max_run: false,
+        };
         let mut state = lock(&self.0.state);
         let at = state.beats.insert(beat);
-        self.wake_by(state, due);
+        let in_time = |wakes: Wakes| wakes.looked <= since && wakes.shortest <= lease_for;
+        if !state.wakes.is_some_and(in_time) {
+            self.wake_by(state, far(since, lease_for / 3), lease_for);
+        }
         Beating { at, watch }
     }
 
@@ -155,22 +201,28 @@ impl Heartbeat {
         let Some(beat) = state.beat_of(&beating.watch, beating.at) else { return };
         let now = Instant::now();
         // A renewal that `max_run` passed over is made up for.
-        if beat.renew_until.take().is_some_and(|end| end <= now) {
-            beat.due = now;
-            self.wake_by(state, now);
+        let passed_over = beat.is_over(now, self.0.max_run);
+        beat.outlives_max_run = true;
+        if passed_over {
+            beat.sooner = Some(now);
+            let lease_for = beat.lease_for;
+            self.wake_by(state, now, lease_for);
         }
     }
 
-    /// Begins the task, or wakes it sooner. It is begun without the lock: a runtime that shuts down
-    /// drops it at once, and its drop takes the lock.
-    fn wake_by(&self, mut state: MutexGuard<'_, State>, due: Instant) {
-        let wakes_at = state.wakes_at;
-        if wakes_at.is_none_or(|at| due < at) {
-            state.wakes_at = Some(due);
-        }
+    /// Begins the task, or wakes it sooner, for a lease of `lease_for`. It is begun without the lock:
+    /// a runtime that shuts down drops it at once, and its drop takes the lock.
+    #[cold]
+    fn wake_by(&self, mut state: MutexGuard<'_, State>, due: Instant, lease_for: Duration) {
+        let wakes = state.wakes;
+        let (at, shortest) = match wakes {
+            Some(Wakes { at, shortest, .. }) => (at.min(due), shortest.min(lease_for)),
+            None => (due, lease_for),
+        };
+        state.wakes = Some(Wakes { at, looked: Instant::now(), shortest });
         drop(state);
-        match wakes_at {
-            Some(at) if at <= due => {}
+        match wakes {
+            Some(Wakes { at, .. }) if at <= due => {}
             Some(_) => self.0.sooner.notify_one(),
             None => drop(tokio::spawn(self.clone().run(due, Running(Some(self.clone()))))),
         }
@@ -197,23 +249,25 @@ impl Heartbeat {
         let mut state = lock(&self.0.state);
         let now = Instant::now();
         for (at, beat) in &mut state.beats {
-            if beat.due > now {
+            if beat.due() > now {
                 continue;
             }
-            beat.due = far(now, beat.lease_for / 3);
-            if beat.renew_until.is_none_or(|end| now < end) {
+            (beat.last, beat.sooner) = (now, None);
+            if !beat.is_over(now, self.0.max_run) {
                 tokio::spawn(self.clone().renew(at, beat.lease_for, Arc::clone(&beat.watch)));
             }
         }
-        state.wakes_at = state.beats.iter().map(|(_, beat)| beat.due).min();
-        state.wakes_at
+        let beats = || state.beats.iter().map(|(_, beat)| beat);
+        let next = beats().map(Beat::due).min().zip(beats().map(|beat| beat.lease_for).min());
+        state.wakes = next.map(|(at, shortest)| Wakes { at, looked: now, shortest });
+        next.map(|(at, _)| at)
     }
 
     async fn renew(self, at: usize, lease_for: Duration, watch: Arc<LeaseWatch>) {
         let (sent, lease) = (Instant::now(), watch.lease());
         let renewed = timeout(self.0.store_timeout, self.0.store.renew(lease, lease_for)).await;
         match renewed.unwrap_or(Err(StoreError::Timeout)) {
-            Ok(()) => watch.extend(far(sent, lease_for)),
+            Ok(()) => watch.extend(sent, lease_for),
             Err(StoreError::LeaseLost) => {
                 // A lease that was settled meanwhile is not lost.
                 let mut state = lock(&self.0.state);
@@ -229,8 +283,8 @@ impl Heartbeat {
                 let soon = far(Instant::now(), lease_for / 10);
                 let mut state = lock(&self.0.state);
                 if let Some(beat) = state.beat_of(&watch, at) {
-                    beat.due = soon;
-                    self.wake_by(state, soon);
+                    beat.sooner = Some(soon);
+                    self.wake_by(state, soon, lease_for);
                 }
             }
         }
@@ -261,7 +315,7 @@ struct Running(Option<Heartbeat>);
 impl Drop for Running {
     fn drop(&mut self) {
         if let Some(heartbeat) = &self.0 {
-            lock(&heartbeat.0.state).wakes_at = None;
+            lock(&heartbeat.0.state).wakes = None;
         }
     }
 }

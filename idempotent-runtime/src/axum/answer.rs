@@ -2,7 +2,7 @@
 
 use axum::{body::Body, response::Response};
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header, response::Parts};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, header, response::Parts};
 use http_body_util::{BodyExt as _, Full};
 
 use super::marks::{DoNotRecord, NoEffect};
@@ -107,12 +107,16 @@ pub(super) fn verdict(
 ) -> impl Future<Output = Verdict<Response>> {
     let (parts, body) = response.into_parts();
     async move {
-        let unrecordable = parts.status.is_informational() || is_event_stream(&parts.headers);
-        let captured = match unrecordable {
-            true => Captured::TooLarge { read: Bytes::new(), rest: body },
-            false => capture(body, settings.max_response_bytes).await,
-        };
-        shape.verdict(parts, captured, settings)
+        if parts.status.is_informational() || is_event_stream(&parts.headers) {
+            return shape.unrecordable(parts, body);
+        }
+        match capture(body, settings.max_response_bytes).await {
+            Captured::Whole { bytes, trailers: None } => {
+                let record = shape.record(&parts, &bytes, Headers::new(), settings);
+                shape.worth(Response::from_parts(parts, Body::from(bytes)), record)
+            }
+            captured => shape.verdict(parts, captured, settings),
+        }
     }
 }
 
@@ -123,53 +127,65 @@ fn kept(bytes: &Bytes) -> Bytes {
     if bytes.len() <= SMALL { Bytes::copy_from_slice(bytes) } else { bytes.clone() }
 }
 
-fn has<Mark: Send + Sync + 'static>(parts: &Parts) -> bool {
-    parts.extensions.get::<Mark>().is_some()
+fn has<Mark: Send + Sync + 'static>(extensions: &Extensions) -> bool {
+    extensions.get::<Mark>().is_some()
 }
 
 impl Shape {
+    /// What few answers come to.
+    #[cold]
     fn verdict(
         self,
         parts: Parts,
         captured: Captured<Body>,
         settings: &Settings,
     ) -> Verdict<Response> {
-        let (bytes, trailers) = match captured {
-            Captured::Whole { bytes, trailers } => (bytes, trailers),
-            Captured::TooLarge { read, rest } if read.is_empty() => {
-                return self.unrecordable(parts, rest);
+        match captured {
+            Captured::Whole { bytes, trailers } => {
+                let trailers = trailers.unwrap_or_default();
+                let owned =
+                    |(name, value): (&HeaderName, &HeaderValue)| (name.clone(), value.clone());
+                let kept = recorded(&trailers, &settings.unrecorded, bytes.len()).map(owned);
+                let record = self.record(&parts, &bytes, kept.collect(), settings);
+                let body = match trailers.is_empty() {
+                    true => Body::from(bytes),
+                    false => with_trailers(bytes, trailers),
+                };
+                self.worth(Response::from_parts(parts, body), record)
             }
+            Captured::TooLarge { read, rest } if read.is_empty() => self.unrecordable(parts, rest),
             Captured::TooLarge { read, rest } => {
-                return self.unrecordable(parts, Body::new(Resumed::new(read, rest)));
+                self.unrecordable(parts, Body::new(Resumed::new(read, rest)))
             }
             Captured::Failed { read, error } => {
-                let no_effect = has::<NoEffect>(&parts);
+                let no_effect = has::<NoEffect>(&parts.extensions);
                 let body = Body::new(Resumed::<Body>::failed(read, error));
                 let answer = Response::from_parts(parts, body);
-                return Verdict::Transient { shared: Landing::Transient(None), answer, no_effect };
+                Verdict::Transient { shared: Landing::Transient(None), answer, no_effect }
             }
-        };
-        let trailers = trailers.filter(|trailers| !trailers.is_empty());
-        let recorded = |headers| recorded(headers, &settings.unrecorded, bytes.len());
-        let owned = |(name, value): (&HeaderName, &HeaderValue)| (name.clone(), value.clone());
-        let kept_trailers = trailers.iter().flat_map(recorded).map(owned).collect();
-        let head = Metadata::of_response(parts.status, recorded(&parts.headers), kept_trailers);
-        let record = Record::with_head(self.fingerprint, head, kept(&bytes));
-        let (is_final, no_effect) = (self.is_final(&parts), has::<NoEffect>(&parts));
-        let body = match trailers {
-            Some(trailers) => with_trailers(bytes, trailers),
-            None => Body::from(bytes),
-        };
-        let answer = Response::from_parts(parts, body);
-        if is_final {
+        }
+    }
+
+    fn record(self, parts: &Parts, body: &Bytes, trailers: Headers, settings: &Settings) -> Record {
+        let headers = recorded(&parts.headers, &settings.unrecorded, body.len());
+        let head = Metadata::of_response(parts.status, headers, trailers);
+        Record::with_head(self.fingerprint, head, kept(body))
+    }
+
+    /// An answer that can be given again.
+    fn worth(self, answer: Response, record: Record) -> Verdict<Response> {
+        if self.is_final(answer.status(), answer.extensions()) {
             return Verdict::Final { record, answer };
         }
+        let no_effect = has::<NoEffect>(answer.extensions());
         Verdict::Transient { shared: Landing::Transient(Some(record)), answer, no_effect }
     }
 
     /// An answer that passes through: a stream, an upgrade, a body past the bound.
+    #[cold]
     fn unrecordable(self, parts: Parts, body: Body) -> Verdict<Response> {
-        let (is_final, no_effect) = (self.is_final(&parts), has::<NoEffect>(&parts));
+        let is_final = self.is_final(parts.status, &parts.extensions);
+        let no_effect = has::<NoEffect>(&parts.extensions);
         let metadata = Metadata::Tombstone { status: Some(parts.status) };
         let answer = Response::from_parts(parts, body);
         match is_final {
@@ -181,8 +197,10 @@ impl Shape {
         }
     }
 
-    fn is_final(self, parts: &Parts) -> bool {
-        !has::<DoNotRecord>(parts) && !has::<NoEffect>(parts) && is_final(parts.status, self.rule)
+    fn is_final(self, status: StatusCode, extensions: &Extensions) -> bool {
+        !has::<DoNotRecord>(extensions)
+            && !has::<NoEffect>(extensions)
+            && is_final(status, self.rule)
     }
 }
 

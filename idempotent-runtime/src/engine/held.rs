@@ -96,8 +96,7 @@ enum Handler {
 impl Held {
     /// `since` is when the `acquire` that won the lease was first sent.
     pub(super) fn new(engine: &Arc<Engine>, lease: Lease, call: &Call, since: Instant) -> Self {
-        let max_run = engine.settings.max_run;
-        let beating = engine.heartbeat.start(lease, call.policy.lease, since, max_run);
+        let beating = engine.heartbeat.start(lease, call.policy.lease, since);
         let (engine, retention) = (Arc::clone(engine), call.policy.ttl);
         let halt = call.policy.on_abandoned == OnAbandoned::Halt;
         let handler = Handler::Waiting;

@@ -273,9 +273,7 @@ impl MemoryStore {
     ) -> Result<(), StoreError> {
         let now = self.0.clock.now();
         let (place, mut shard) = self.0.at(&lease.key);
-        shard.owned(place, lease, now)?;
-        shard.complete(place, Outcome { record, expires_at: now.after(ttl) });
-        Ok(())
+        shard.complete(place, lease, now, Outcome { record, expires_at: now.after(ttl) })
     }
 
     pub(crate) fn release_at_once(

@@ -90,7 +90,7 @@ impl Charge {
 
     /// Ends the charge and leaves `bytes` spent, past the limit if need be: an outcome is recorded
     /// whatever it costs. In one step, so that no `acquire` is refused for what was counted twice.
-    pub(super) fn settle(mut self, bytes: usize) {
+    pub(super) fn settle(&mut self, bytes: usize) {
         let reserved = mem::take(&mut self.bytes);
         if bytes > reserved {
             self.ledger.spent.fetch_add(bytes - reserved, Ordering::Relaxed);
@@ -102,7 +102,9 @@ impl Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        self.ledger.give_back(self.bytes);
+        if self.bytes > 0 {
+            self.ledger.give_back(self.bytes);
+        }
     }
 }
 

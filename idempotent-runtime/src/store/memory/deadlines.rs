@@ -43,6 +43,11 @@ impl Deadlines {
         }
     }
 
+    /// Whether one has come.
+    pub(super) fn have_come(&self, now: Moment) -> bool {
+        self.next.has_come(now)
+    }
+
     /// Takes one that has come.
     pub(super) fn pop(&mut self, now: Moment) -> Option<Deadline> {
         if !self.next.has_come(now) {

@@ -88,6 +88,10 @@ impl Shard {
         tokens: &Tokens,
         now: Moment,
     ) -> Option<Result<Acquired, StoreError>> {
+        // Most are, while no other request of the shard is running.
+        if self.held.is_empty() {
+            return None;
+        }
         match self.held.get_mut(place) {
             Some(held) if !held.is_forgotten(now) => Some(held.acquire(request, tokens, now)),
             Some(_) => {
@@ -103,17 +107,27 @@ impl Shard {
         self.held.insert_new(place, held);
     }
 
-    /// Moves a key that is [owned](Self::owned) from its lease to its outcome.
-    pub(super) fn complete(&mut self, place: Place<'_>, outcome: Outcome) {
-        let (at, cost) = (outcome.expires_at, record_cost(&outcome.record, RECORD_COST));
+    /// Moves a key from its lease to its outcome.
+    pub(super) fn complete(
+        &mut self,
+        place: Place<'_>,
+        lease: &Lease,
+        now: Moment,
+        outcome: Outcome,
+    ) -> Result<(), StoreError> {
+        let Some(mut found) = self.held.find(place) else { return Err(StoreError::LeaseLost) };
+        if !found.get_mut().is_owned_by(lease, now) {
+            return Err(StoreError::LeaseLost);
+        }
+        let (at, charged) = (outcome.expires_at, record_cost(&outcome.record, RECORD_COST));
         // Before the lease goes, so that a panic in between leaves the key with both, not neither.
         self.records.insert(place, outcome);
-        if let Some(held) = self.held.remove(place)
-            && !self.records.is_evicting()
-        {
-            held.charge.settle(cost);
-            self.deadlines.push(Deadline { at, hash: place.hash, charged: cost });
+        if !self.records.is_evicting() {
+            found.get_mut().charge.settle(charged);
+            self.deadlines.push(Deadline { at, hash: place.hash, charged });
         }
+        drop(found.remove());
+        Ok(())
     }
 
     /// Answers whether anything was known of the key.
@@ -127,6 +141,13 @@ impl Shard {
 
     /// Keeps the shard in proportion to what is alive in it, at a constant cost in the average.
     pub(super) fn tidy(&mut self, now: Moment) {
+        if self.deadlines.have_come(now) || self.held.len() >= self.sweep_at {
+            self.tidy_up(now);
+        }
+    }
+
+    #[cold]
+    fn tidy_up(&mut self, now: Moment) {
         self.purge_records(now, TIDY);
         self.records.shrink();
         self.deadlines.shrink();

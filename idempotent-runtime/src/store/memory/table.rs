@@ -2,7 +2,10 @@
 
 use std::hash::BuildHasher;
 
-use hashbrown::HashTable;
+use hashbrown::{
+    HashTable,
+    hash_table::{Entry, OccupiedEntry},
+};
 
 use crate::{hash::Seeded, key::StorageKey};
 
@@ -32,6 +35,19 @@ pub(super) struct Table<V> {
     hasher: Seeded,
 }
 
+/// The entry of a key.
+pub(super) struct Found<'a, V>(OccupiedEntry<'a, (StorageKey, V)>);
+
+impl<V> Found<'_, V> {
+    pub(super) fn get_mut(&mut self) -> &mut V {
+        &mut self.0.get_mut().1
+    }
+
+    pub(super) fn remove(self) -> V {
+        self.0.remove().0.1
+    }
+}
+
 impl<V> Table<V> {
     pub(super) fn new(hasher: Seeded) -> Self {
         Self { entries: HashTable::new(), hasher }
@@ -47,9 +63,11 @@ impl<V> Table<V> {
 
     /// Sets the value of a key, in place of the one that it had.
     pub(super) fn insert(&mut self, place: Place<'_>, value: V) {
-        match self.get_mut(place) {
-            Some(old) => *old = value,
-            None => self.insert_new(place, value),
+        let hasher = self.hasher;
+        let same = |(key, _): &(StorageKey, V)| key == place.key;
+        match self.entries.entry(place.hash, same, |(key, _)| hasher.hash_one(key)) {
+            Entry::Occupied(mut entry) => entry.get_mut().1 = value,
+            Entry::Vacant(entry) => drop(entry.insert((*place.key, value))),
         }
     }
 
@@ -61,8 +79,12 @@ impl<V> Table<V> {
     }
 
     pub(super) fn remove(&mut self, place: Place<'_>) -> Option<V> {
-        let entry = self.entries.find_entry(place.hash, |(key, _)| key == place.key).ok()?;
-        Some(entry.remove().0.1)
+        Some(self.find(place)?.remove())
+    }
+
+    /// Where a key stands, to change it and perhaps remove it.
+    pub(super) fn find(&mut self, place: Place<'_>) -> Option<Found<'_, V>> {
+        self.entries.find_entry(place.hash, |(key, _)| key == place.key).map(Found).ok()
     }
 
     /// Removes a value that is known by the hash of its key.
@@ -86,6 +108,10 @@ impl<V> Table<V> {
 
     pub(super) fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
     }
 
     pub(super) fn capacity(&self) -> usize {
