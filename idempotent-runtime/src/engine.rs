@@ -13,7 +13,7 @@ mod truth;
 
 use std::{
     any::Any,
-    future::Future,
+    future::{Future, poll_fn},
     pin::{Pin, pin},
     sync::{Arc, atomic::AtomicUsize},
     task::{Context, Poll},
@@ -115,36 +115,38 @@ impl Engine {
         })
     }
 
-    /// Answers one request; what `begin` makes, if it runs, gets a task of its own as soon as it has
-    /// to wait.
+    /// Answers one request; the work, if it runs, gets a task of its own as soon as it has to wait.
     ///
     /// Given what makes the work instead of the work, all of it comes to be in one box, and what the
     /// caller awaits is small. Await it at once: the flight begins here, and duplicates wait for it.
     #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
-    pub(crate) fn answer<A, B, W>(engine: Arc<Self>, call: Call, begin: B) -> Answering<A>
+    pub(crate) fn answer<A, B>(self: &Arc<Self>, call: Call, begin: B) -> Answering<A>
     where
         A: Send + 'static,
-        B: FnOnce() -> W + Send + 'static,
-        W: Future<Output = Verdict<A>> + Send + 'static,
+        B: Begin<A>,
     {
-        match engine.join(&call) {
-            Joined::Leader(leading) => Answering::Leads(engine.lead(call, leading, None, begin)),
-            joined => Answering::Waits(Box::pin(async move {
-                match engine.wait_or_lead(&call, joined).await {
-                    Ok((leading, deadline)) => {
-                        engine.lead(call, leading, Some(deadline), begin).await
+        match self.join(&call) {
+            Joined::Leader(leading) => Answering::Leads(self.lead(call, leading, None, begin)),
+            joined => {
+                let engine = Arc::clone(self);
+                Answering::Waits(Box::pin(async move {
+                    match engine.wait_or_lead(&call, joined).await {
+                        Ok((leading, deadline)) => {
+                            let mut led = engine.lead(call, leading, Some(deadline), begin);
+                            poll_fn(|cx| led.poll(&engine, cx)).await
+                        }
+                        Err(answer) => answer,
                     }
-                    Err(answer) => answer,
-                }
-            })),
+                }))
+            }
         }
     }
 
     /// All of an operation that this request leads: claim, execute, settle. `deadline` is how long to
     /// be patient, where the request has waited already.
     #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
-    fn lead<A, B, W>(
-        self: Arc<Self>,
+    fn lead<A, B>(
+        self: &Arc<Self>,
         call: Call,
         leading: Leading,
         deadline: Option<Instant>,
@@ -152,11 +154,10 @@ impl Engine {
     ) -> Led<A>
     where
         A: Send + 'static,
-        B: FnOnce() -> W + Send + 'static,
-        W: Future<Output = Verdict<A>> + Send + 'static,
+        B: Begin<A>,
     {
         let requester = Requester(Arc::clone(leading.flight()));
-        let engine = Arc::clone(&self);
+        let engine = Arc::clone(self);
         let part: Part<_> = Box::pin(async move {
             // What may have to wait is boxed, so that this part stays small.
             let ended = 'ended: {
@@ -168,7 +169,7 @@ impl Engine {
                     },
                 };
                 running.begin(&call);
-                let executed = execute(pin!(begin())).await;
+                let executed = execute(pin!(begin.begin(&engine.settings))).await;
                 match engine.settles_at_once(&call, &mut running, &executed) {
                     true => running.settled(executed),
                     false => Box::pin(engine.settle(&call, running, executed)).await,
@@ -177,7 +178,7 @@ impl Engine {
             call.observe(&engine.observer, ended.outcome());
             ended
         });
-        Led { run: Run::new(self, part), _requester: requester }
+        Led { run: Run::new(part), _requester: requester }
     }
 
     /// Like [`answer`](Self::answer), with `work` in the caller's own task: only its claim and its
@@ -313,7 +314,13 @@ impl Engine {
     }
 }
 
-/// How a request is being answered.
+/// Makes the work of an operation.
+pub(crate) trait Begin<A>: Send + 'static {
+    /// The work, which may go by the settings of its runtime.
+    fn begin(self, settings: &Settings) -> impl Future<Output = Verdict<A>> + Send;
+}
+
+/// How a request is being answered. Polled with the engine that it was begun by, which its caller has.
 #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
 pub(crate) enum Answering<A> {
     Leads(Led<A>),
@@ -328,21 +335,19 @@ pub(crate) struct Led<A> {
     _requester: Requester,
 }
 
-impl<A: Send + 'static> Future for Led<A> {
-    type Output = Answer<A>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer<A>> {
-        let ended = Pin::new(&mut self.run).poll(cx);
+#[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
+impl<A: Send + 'static> Led<A> {
+    fn poll(&mut self, engine: &Engine, cx: &mut Context<'_>) -> Poll<Answer<A>> {
+        let ended = self.run.poll(engine, cx);
         ended.map(|ended| ended.map_or_else(Answer::from, Ended::answer))
     }
 }
 
-impl<A: Send + 'static> Future for Answering<A> {
-    type Output = Answer<A>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Answer<A>> {
-        match self.get_mut() {
-            Self::Leads(led) => Pin::new(led).poll(cx),
+#[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
+impl<A: Send + 'static> Answering<A> {
+    pub(crate) fn poll(&mut self, engine: &Engine, cx: &mut Context<'_>) -> Poll<Answer<A>> {
+        match self {
+            Self::Leads(led) => led.poll(engine, cx),
             Self::Waits(waits) => waits.as_mut().poll(cx),
         }
     }

@@ -23,17 +23,19 @@ use tokio::{
 };
 
 use crate::{
-    fingerprint::Fingerprint, heartbeat::LeaseWatch, key::StorageKey, record::Record,
-    refusal::Refused, sync::lock,
+    fingerprint::Fingerprint,
+    heartbeat::LeaseWatch,
+    key::StorageKey,
+    record::Record,
+    refusal::Refused,
+    sync::{lock, shards},
 };
-
-const SHARDS: usize = 16;
 
 type Shard = Mutex<HashTable<Arc<Flight>>>;
 
 /// All flights of one runtime.
 pub(crate) struct Flights {
-    shards: [Shard; SHARDS],
+    shards: Box<[Shard]>,
     waiting: AtomicUsize,
     max_waiting: usize,
     max_waiting_per_key: usize,
@@ -91,7 +93,7 @@ pub(crate) enum Joined {
 impl Flights {
     pub(crate) fn new(max_waiting: usize, max_waiting_per_key: usize) -> Arc<Self> {
         Arc::new(Self {
-            shards: std::array::from_fn(|_| Mutex::default()),
+            shards: (0..shards()).map(|_| Mutex::default()).collect(),
             waiting: AtomicUsize::new(0),
             max_waiting,
             max_waiting_per_key,
@@ -131,7 +133,8 @@ impl Flights {
     }
 
     fn shard(&self, key: &StorageKey) -> &Shard {
-        &self.shards[usize::from(key.as_bytes()[0]) % SHARDS]
+        // As many as a power of two.
+        &self.shards[usize::from(key.as_bytes()[0]) & (self.shards.len() - 1)]
     }
 
     /// Takes a flight away that nobody waits for, and that superseded none. Who joins counts as one

@@ -149,6 +149,7 @@ mod observe;
 mod operation;
 #[cfg(feature = "axum")]
 pub mod problems;
+mod recent;
 mod record;
 mod recording;
 mod refusal;

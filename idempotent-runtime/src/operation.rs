@@ -1,10 +1,10 @@
 //! Operations: which handler a key belongs to.
 
-use std::{fmt, sync::Arc};
+use std::{cell::RefCell, fmt, sync::Arc};
 
 use http::Method;
 
-use crate::key_part::KeyEncoder;
+use crate::{key_part::KeyEncoder, recent::Recent};
 
 /// The name of an operation: what `operation = "…"` says, else method and route template.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,10 +23,23 @@ impl Operation<&str> {
         match self {
             Self::Named(name) => Operation::Named(name),
             Self::Route { method, template } => {
-                Operation::Route { method, template: Arc::from(template) }
+                Operation::Route { method, template: kept_once(template) }
             }
         }
     }
+}
+
+/// A thread serves few routes: their templates are not copied for each request.
+#[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
+fn kept_once(template: &str) -> Arc<str> {
+    thread_local! {
+        static SEEN: RefCell<Recent<str>> = const { RefCell::new(Recent::new()) };
+    }
+    Recent::find(&SEEN, |seen| seen == template).unwrap_or_else(|| {
+        let template = Arc::from(template);
+        Recent::remember(&SEEN, &template);
+        template
+    })
 }
 
 impl<T: AsRef<str>> Operation<T> {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
-use self::heads::{Seen, standalone};
+use self::heads::{remember, seen, standalone};
 use crate::fingerprint::Fingerprint;
 
 /// Header fields in their order of arrival; a name may stand more than once.
@@ -115,7 +115,7 @@ impl Metadata {
         if self.own_fields() > 0 {
             return Arc::new(self);
         }
-        if let Some(same) = Seen::find(|seen| *seen == self) {
+        if let Some(same) = seen(|seen| *seen == self) {
             return same;
         }
         if let Self::Response { headers, .. } = &mut self {
@@ -124,7 +124,7 @@ impl Metadata {
             }
         }
         let kept = Arc::new(self);
-        Seen::remember(&kept);
+        remember(&kept);
         kept
     }
 
@@ -139,7 +139,7 @@ impl Metadata {
         if let [Some((&header::CONTENT_TYPE, value)), None] = fields
             && trailers.is_empty()
             && !value.is_sensitive()
-            && let Some(same) = Seen::find(|seen| {
+            && let Some(same) = seen(|seen| {
                 matches!(seen, Self::Response { status: kept, headers, .. }
                     if *kept == status && headers.first().is_some_and(|(_, kept)| kept == value))
             })

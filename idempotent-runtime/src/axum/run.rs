@@ -3,7 +3,6 @@
 use std::{
     future::Future,
     pin::{Pin, pin},
-    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -15,8 +14,9 @@ use super::{
     outcome::Outcome,
 };
 use crate::{
-    engine::{Answering, Engine},
+    engine::{Answering, Begin, Verdict},
     idempotency::Idempotency,
+    settings::Settings,
 };
 
 /// What is left to do for a request: `D` to run it as if there were no attribute, `G` to guard it.
@@ -43,13 +43,29 @@ where
         Step::Direct => Ready::Direct(Box::pin(body)),
         Step::Answer(response) => Ready::Answered(response),
         Step::Guard(runtime, call) => {
-            let (engine, shape) = (Arc::clone(&runtime.engine), Shape::of(&call));
-            let begin =
-                move || async move { verdict(reply(body.await), shape, &engine.settings).await };
-            let answering = Engine::answer(Arc::clone(&runtime.engine), call, begin);
+            let work = Work { shape: Shape::of(&call), body, reply };
+            let answering = runtime.engine.answer(call, work);
             Ready::Guard(runtime, answering)
         }
     }))
+}
+
+/// The body of a handler, and what its answer is worth.
+struct Work<F, R> {
+    body: F,
+    reply: fn(R) -> Response,
+    shape: Shape,
+}
+
+impl<F, R> Begin<Response> for Work<F, R>
+where
+    F: Future<Output = R> + Send + 'static,
+    R: 'static,
+{
+    async fn begin(self, settings: &Settings) -> Verdict<Response> {
+        let Self { body, reply, shape } = self;
+        verdict(reply(body.await), shape, settings).await
+    }
 }
 
 /// A request on its way to its answer; `None` once it was given.
@@ -62,7 +78,7 @@ impl<F: Future> Future for Run<F> {
         match &mut self.0 {
             Some(Ready::Direct(body)) => body.as_mut().poll(cx).map(Outcome::of),
             Some(Ready::Guard(runtime, answering)) => {
-                let answer = Pin::new(answering).poll(cx);
+                let answer = answering.poll(&runtime.engine, cx);
                 answer.map(|answer| Outcome::answered(response(answer, runtime)))
             }
             answered => match answered.take() {

@@ -5,7 +5,6 @@ use std::{
     mem,
     panic::resume_unwind,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -107,10 +106,7 @@ fn joined<T>(joined: Result<T, JoinError>) -> Result<T, Refusal> {
 /// Not an async function: its future is a few pointers, where that of one would be moved with all
 /// that it might come to hold.
 #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
-pub(super) struct Run<T> {
-    engine: Arc<Engine>,
-    stage: Stage<T>,
-}
+pub(super) struct Run<T>(Stage<T>);
 
 #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
 enum Stage<T> {
@@ -121,32 +117,35 @@ enum Stage<T> {
 
 impl<T> Run<T> {
     #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
-    pub(super) fn new(engine: Arc<Engine>, part: Part<T>) -> Self {
-        Self { engine, stage: Stage::New(part) }
+    pub(super) fn new(part: Part<T>) -> Self {
+        Self(Stage::New(part))
     }
 }
 
-impl<T: Send + 'static> Future for Run<T> {
-    type Output = Result<T, Refusal>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut task = match mem::replace(&mut self.stage, Stage::Over) {
+#[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
+impl<T: Send + 'static> Run<T> {
+    pub(super) fn poll(
+        &mut self,
+        engine: &Engine,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<T, Refusal>> {
+        let mut task = match mem::replace(&mut self.0, Stage::Over) {
             Stage::New(mut part) => {
                 // `drain` waits for it, whether it has a task or not.
-                let _running = self.engine.tasks.token();
+                let _running = engine.tasks.token();
                 if !cfg!(debug_assertions)
                     && let Poll::Ready(done) = part.as_mut().poll(cx)
                 {
                     return Poll::Ready(Ok(done));
                 }
-                self.engine.spawn(part)
+                engine.spawn(part)
             }
             Stage::Task(task) => task,
             Stage::Over => panic!("polled after it was over"),
         };
         let polled = Pin::new(&mut task).poll(cx).map(joined);
         if polled.is_pending() {
-            self.stage = Stage::Task(task);
+            self.0 = Stage::Task(task);
         }
         polled
     }

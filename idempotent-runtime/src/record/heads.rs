@@ -5,36 +5,19 @@ use std::{cell::RefCell, sync::Arc};
 use http::HeaderValue;
 
 use super::Metadata;
-
-/// The heads that a thread saw last, of those that are kept once.
-pub(super) struct Seen {
-    heads: [Option<Arc<Metadata>>; 4],
-    next: usize,
-}
+use crate::recent::Recent;
 
 thread_local! {
-    static SEEN: RefCell<Seen> = const { RefCell::new(Seen { heads: [const { None }; 4], next: 0 }) };
+    static SEEN: RefCell<Recent<Metadata>> = const { RefCell::new(Recent::new()) };
 }
 
-/// At the end of its thread, when nothing is remembered any more, finds nothing.
-impl Seen {
-    pub(super) fn find(is_it: impl Fn(&Metadata) -> bool) -> Option<Arc<Metadata>> {
-        let found = SEEN.try_with(|seen| {
-            let seen = seen.borrow();
-            seen.heads.iter().flatten().find(|head| is_it(head)).cloned()
-        });
-        found.ok().flatten()
-    }
+/// The head, of those that are kept once and that this thread saw last.
+pub(super) fn seen(is_it: impl Fn(&Metadata) -> bool) -> Option<Arc<Metadata>> {
+    Recent::find(&SEEN, is_it)
+}
 
-    pub(super) fn remember(head: &Arc<Metadata>) {
-        // What it displaces may be dropped with it: outside of the borrow.
-        let _displaced = SEEN.try_with(|seen| {
-            let Self { heads, next } = &mut *seen.borrow_mut();
-            let displaced = heads[*next].replace(Arc::clone(head));
-            *next = (*next + 1) % heads.len();
-            displaced
-        });
-    }
+pub(super) fn remember(head: &Arc<Metadata>) {
+    Recent::remember(&SEEN, head);
 }
 
 /// A value that is no part of a larger buffer, which would live as long; those that nearly all

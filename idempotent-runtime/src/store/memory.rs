@@ -36,7 +36,6 @@ use self::{
 use super::{AcquireRequest, Acquired, KeyState, Store, StoreError};
 use crate::{hash::Seeded, key::StorageKey, lease::Lease, record::Record, sync::lock};
 
-const SHARDS: usize = 16;
 /// How many expired keys one `acquire` clears away when it meets a full store.
 const RECLAIM: usize = 4096;
 /// How often that may happen, so that a flood against a full store is not a walk through it each.
@@ -174,7 +173,7 @@ impl Inner {
     /// Where a key stands, and its shard.
     fn at<'a>(&self, key: &'a StorageKey) -> (Place<'a>, MutexGuard<'_, Shard>) {
         let place = Place::of(key, self.hasher);
-        (place, lock(&self.shards[place.shard(SHARDS)]))
+        (place, lock(&self.shards[place.shard(self.shards.len())]))
     }
 
     fn all_shards(&self) -> impl Iterator<Item = MutexGuard<'_, Shard>> {

@@ -3,13 +3,13 @@
 use std::sync::{Arc, Mutex, atomic::AtomicU64};
 
 use super::{
-    Inner, MemoryStore, SHARDS,
+    Inner, MemoryStore,
     budget::Ledger,
     clock::{Clock, Tokens},
     records::Evicting,
     shard::Shard,
 };
-use crate::{hash::Seeded, settings::defaults};
+use crate::{hash::Seeded, settings::defaults, sync::shards};
 
 /// What a [`MemoryStore`] does when its budget is spent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,7 +71,7 @@ impl MemoryStoreBuilder {
         let ledger = Ledger::new(limit);
         let shard = |_| Mutex::new(Shard::new(hasher, Arc::clone(&ledger), evicting.as_ref()));
         MemoryStore(Arc::new(Inner {
-            shards: (0..SHARDS).map(shard).collect(),
+            shards: (0..shards()).map(shard).collect(),
             hasher,
             evicting,
             ledger,
