@@ -15,7 +15,7 @@ pub use self::{
     call::Call,
     guarded::{Guarded, GuardedRejection, Via},
     kept::Guard,
-    late::{DoesMore, Late, Probe, Reads, ReadsBody, Unlisted, answered},
+    late::{DoesMore, First, Instead, Late, Probe, Reads, ReadsBody, Taking, Unlisted, answered},
     marks::{DoNotRecord, NoEffect},
     outcome::{Outcome, Reply, reply},
     recorded::Recorded,

@@ -82,4 +82,18 @@ mod tests {
         assert_eq!(name, "POST /payments/{id}");
         assert_eq!(encoded(&|e| route.encode(e)), encoded(&|e| e.text(&name)));
     }
+
+    /// However many routes a thread serves, each is told by its own name.
+    #[test]
+    fn a_template_that_is_kept_is_that_of_its_own_route() {
+        let route = |template| Operation::Route { method: Method::POST, template };
+        for _ in 0..2 {
+            for template in ["/a", "/b", "/c", "/d", "/e", "/f"] {
+                assert_eq!(route(template).into_owned().to_string(), format!("POST {template}"));
+            }
+            let Operation::Route { template: one, .. } = route("/a").into_owned() else { panic!() };
+            let Operation::Route { template: two, .. } = route("/a").into_owned() else { panic!() };
+            assert!(Arc::ptr_eq(&one, &two));
+        }
+    }
 }

@@ -8,8 +8,8 @@ pub use http::HeaderName;
 
 #[cfg(feature = "axum")]
 pub use crate::axum::{
-    Call, DoesMore, Guarded, Late, Outcome, Probe, Reads, ReadsBody, Reply, Unlisted, Via,
-    answered, reply, run, run_inline,
+    Call, DoesMore, First, Guarded, Instead, Late, Outcome, Probe, Reads, ReadsBody, Reply, Taking,
+    Unlisted, Via, answered, reply, run, run_inline,
 };
 pub use crate::{
     function::{

@@ -4,7 +4,7 @@ use std::{
     fmt,
     future::Future,
     marker::PhantomData,
-    pin::Pin,
+    pin::{Pin, pin},
     task::{Context, Poll},
 };
 
@@ -22,7 +22,7 @@ use super::{
     answer::{problem_response, with_trailers},
     attempt::noting_attempts,
     call::Call,
-    kept::Guard,
+    kept::{Guard, Kept},
     outcome::Outcome,
 };
 use crate::http::{headers::values, problem::Problem};
@@ -41,7 +41,7 @@ pub trait ReadsBody: sealed::Listed + Sized {
     /// # Errors
     ///
     /// How the extractor rejects it.
-    fn read(body: Bytes, trailers: Option<HeaderMap>) -> Result<Self, Box<Response>>;
+    fn read(body: Bytes, trailers: Option<HeaderMap>) -> Result<Self, Instead>;
 }
 
 #[allow(unnameable_types)] // what nobody else can name, nobody else can implement
@@ -56,8 +56,8 @@ impl<T: DeserializeOwned> ReadsBody for Json<T> {
         content_type.is_some_and(|value| value.eq_ignore_ascii_case(b"application/json"))
     }
 
-    fn read(body: Bytes, _: Option<HeaderMap>) -> Result<Self, Box<Response>> {
-        Self::from_bytes(&body).map_err(rejected)
+    fn read(body: Bytes, _: Option<HeaderMap>) -> Result<Self, Instead> {
+        Self::from_bytes(&body).map_err(Instead::rejected)
     }
 }
 
@@ -67,7 +67,7 @@ impl ReadsBody for String {
         std::str::from_utf8(body).is_ok()
     }
 
-    fn read(body: Bytes, _: Option<HeaderMap>) -> Result<Self, Box<Response>> {
+    fn read(body: Bytes, _: Option<HeaderMap>) -> Result<Self, Instead> {
         Ok(Self::from_utf8_lossy(&body).into_owned())
     }
 }
@@ -80,7 +80,7 @@ macro_rules! read_any_body {
                 true
             }
 
-            fn read(body: Bytes, trailers: Option<HeaderMap>) -> Result<Self, Box<Response>> {
+            fn read(body: Bytes, trailers: Option<HeaderMap>) -> Result<Self, Instead> {
                 let read: fn(Bytes, Option<HeaderMap>) -> Self = $read;
                 Ok(read(body, trailers))
             }
@@ -102,7 +102,7 @@ pub struct Reads<T> {
     read: Read<T>,
 }
 
-type Read<T> = fn(Bytes, Option<HeaderMap>) -> Result<T, Box<Response>>;
+type Read<T> = fn(Bytes, Option<HeaderMap>) -> Result<T, Instead>;
 
 /// Says of a type whether it [reads the body](ReadsBody) and no more.
 pub struct Probe<T>(PhantomData<fn() -> T>);
@@ -140,17 +140,15 @@ enum Stage<T> {
 
 /// How axum extracts an argument.
 pub(super) trait Extract<T>: Send {
-    fn extract(self: Box<Self>, request: Request) -> Extraction<'static, T>;
+    fn extract<'a>(self: Box<Self>, kept: &'a mut Kept, request: Request) -> Extraction<'a, T>
+    where
+        T: 'a;
 }
 
 /// Boxed, so that the future of a guarded handler is not twice as large as that of a bare one.
-type Extraction<'a, T> = Pin<Box<dyn Future<Output = Result<T, Box<Response>>> + Send + 'a>>;
+type Extraction<'a, T> = Pin<Box<dyn Future<Output = Result<T, Instead>> + Send + 'a>>;
 
-#[cold]
-fn rejected(rejection: impl IntoResponse) -> Box<Response> {
-    Box::new(rejection.into_response())
-}
-
+/// From the request, with this state.
 pub(super) struct With<S, M> {
     state: S,
     via: PhantomData<fn() -> M>,
@@ -168,39 +166,74 @@ where
     S: Send + Sync + 'static,
     M: 'static,
 {
-    fn extract(self: Box<Self>, request: Request) -> Extraction<'static, T> {
+    fn extract<'a>(self: Box<Self>, kept: &'a mut Kept, request: Request) -> Extraction<'a, T>
+    where
+        T: 'a,
+    {
         Box::pin(async move {
-            let Self { state, .. } = *self;
-            T::from_request(request, &state).await.map_err(rejected)
+            let extract = pin!(T::from_request(request, &self.state));
+            let (value, asked) = noting_attempts(extract).await;
+            kept.note(asked);
+            value.map_err(Instead::rejected)
         })
     }
 }
 
-/// What is being taken: most is there at once.
-pub enum Taking<'a, T> {
-    Now(Option<Result<T, Box<Response>>>),
-    Later(Extraction<'a, T>),
+/// What a request is answered instead of by its handler.
+pub struct Instead(Box<Response>);
+
+impl Instead {
+    fn of(response: Response) -> Self {
+        Self(Box::new(response))
+    }
+
+    #[cold]
+    fn rejected(rejection: impl IntoResponse) -> Self {
+        Self::of(rejection.into_response())
+    }
+
+    /// Where the request of an argument is gone, which no generated code comes to.
+    #[cold]
+    fn unreadable() -> Self {
+        Self::of(problem_response(Problem::BodyUnreadable, None))
+    }
 }
 
-impl<T> Taking<'_, T> {
-    fn now(taken: Result<T, Box<Response>>) -> Self {
-        Self::Now(Some(taken))
-    }
+/// An argument that is being taken: most are there at once.
+pub struct Taking<'a, T>(Stages<'a, T>);
+
+enum Stages<'a, T> {
+    Now(Option<Result<T, Instead>>),
+    Later(Extraction<'a, T>),
 }
 
 /// Nothing is pinned in place.
 impl<T> Unpin for Taking<'_, T> {}
 
 impl<T> Future for Taking<'_, T> {
-    type Output = Result<T, Box<Response>>;
+    type Output = Result<T, Instead>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut *self {
-            Self::Now(taken) => match taken.take() {
+        match &mut self.0 {
+            Stages::Now(taken) => match taken.take() {
                 Some(taken) => Poll::Ready(taken),
                 None => panic!("polled after it was over"),
             },
-            Self::Later(later) => later.as_mut().poll(cx),
+            Stages::Later(later) => later.as_mut().poll(cx),
+        }
+    }
+}
+
+/// An argument that is being taken, unless it is left for later.
+pub struct First<'a, T>(Result<Taking<'a, T>, Read<T>>);
+
+impl<T> Future for First<'_, T> {
+    type Output = Result<Late<T>, Instead>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        match &mut self.0 {
+            Ok(taking) => Pin::new(taking).poll(cx).map(|taken| taken.map(Late::taken)),
+            Err(read) => Poll::Ready(Ok(Late(Stage::Read(*read)))),
         }
     }
 }
@@ -223,23 +256,18 @@ impl<T> Late<T> {
     where
         T: 'a,
     {
-        let kept = guard.0.as_mut();
-        match (self.0, kept) {
-            (Stage::Taken(value), _) => Taking::now(Ok(value)),
+        Taking(Stages::Now(Some(match (self.0, &mut guard.0) {
+            (Stage::Taken(value), _) => Ok(value),
             (Stage::Read(read), Some(kept)) => {
                 let (body, trailers) = kept.take_body();
-                Taking::now(read(body, trailers))
+                read(body, trailers)
             }
             (Stage::Due(due), Some(kept)) => match kept.take_request() {
-                Some(request) => Taking::Later(Box::pin(async move {
-                    let (value, asked) = noting_attempts(due.extract(request)).await;
-                    kept.note(asked);
-                    value
-                })),
-                None => Taking::now(Err(unreadable())),
+                Some(request) => return Taking(Stages::Later(due.extract(kept, request))),
+                None => Err(Instead::unreadable()),
             },
-            (Stage::Read(_) | Stage::Due(_), None) => Taking::now(Err(unreadable())),
-        }
+            (Stage::Read(_) | Stage::Due(_), None) => Err(Instead::unreadable()),
+        })))
     }
 
     /// Takes it now, unless it only reads the body of this request.
@@ -247,21 +275,16 @@ impl<T> Late<T> {
     /// # Errors
     ///
     /// How the extractor rejects the request.
-    pub fn first<'a>(self, reads: Option<Reads<T>>, guard: &'a mut Guard) -> Taking<'a, Self>
+    pub fn first<'a>(self, reads: Option<Reads<T>>, guard: &'a mut Guard) -> First<'a, T>
     where
         T: 'a,
     {
         if let (Stage::Due(_), Some(reads), Some(kept)) = (&self.0, reads, &guard.0)
             && kept.headers().is_some_and(|headers| (reads.admits)(headers, &kept.body))
         {
-            return Taking::now(Ok(Self(Stage::Read(reads.read))));
+            return First(Err(reads.read));
         }
-        match self.take(guard) {
-            Taking::Now(taken) => Taking::Now(taken.map(|taken| taken.map(Self::taken))),
-            Taking::Later(later) => {
-                Taking::Later(Box::pin(async move { later.await.map(Self::taken) }))
-            }
-        }
+        First(Ok(self.take(guard)))
     }
 
     /// Leaves it where it is unless there is a record.
@@ -269,24 +292,20 @@ impl<T> Late<T> {
     /// # Errors
     ///
     /// The recorded answer.
-    pub fn unless_recorded(self, call: &mut Call) -> Result<Self, Box<Response>> {
+    pub fn unless_recorded(self, call: &mut Call) -> Result<Self, Instead> {
         match &self.0 {
             Stage::Taken(_) => Ok(self),
-            Stage::Due(_) | Stage::Read(_) => call.recall().map_or(Ok(self), |r| Err(Box::new(r))),
+            Stage::Due(_) | Stage::Read(_) => match call.recall() {
+                None => Ok(self),
+                Some(replay) => Err(Instead::of(replay)),
+            },
         }
     }
 }
 
-/// Where the request of an argument is gone, which no generated code comes to.
-#[cold]
-fn unreadable() -> Box<Response> {
-    Box::new(problem_response(Problem::BodyUnreadable, None))
-}
-
 /// The answer of a request whose handler does not run.
-#[allow(clippy::boxed_local)] // as it comes
-pub fn answered<R>(response: Box<Response>) -> Outcome<R> {
-    Outcome::answered(*response)
+pub fn answered<R>(instead: Instead) -> Outcome<R> {
+    Outcome::answered(*instead.0)
 }
 
 impl<T: fmt::Debug> fmt::Debug for Late<T> {
@@ -319,5 +338,17 @@ impl<T> fmt::Debug for Reads<T> {
 impl<T> fmt::Debug for Taking<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Taking")
+    }
+}
+
+impl<T> fmt::Debug for First<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("First")
+    }
+}
+
+impl fmt::Debug for Instead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Instead").field(&self.0.status()).finish()
     }
 }

@@ -1,11 +1,15 @@
 //! What a handler can ask about its own execution.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
-use axum::{Json, Router, extract::State, routing};
+use axum::{Extension, Json, Router, extract::State, routing};
 use http::StatusCode;
 use idempotent_runtime::{Attempt, FencingToken, Guarded, idempotent};
 use idempotent_tests::{Answer, Request, post};
+use tokio::time::sleep;
 
 use crate::kit::{Effects, User, every_path, memory, payments};
 
@@ -202,4 +206,36 @@ async fn a_guarded_handler_can_be_called_directly() {
     assert_eq!(call(0).await.unwrap_err(), "nothing to pay");
     assert_eq!(effects.count(), 2, "every call runs");
     assert_eq!(without_arguments(Guarded::unguarded(())).await.direct(), "nothing");
+}
+
+/// A short lease that begins beside a long one is renewed as often as it needs, whichever came first.
+#[tokio::test(start_paused = true)]
+async fn a_short_lease_beside_a_long_one_is_kept() {
+    async fn keep(attempt: Attempt) -> &'static str {
+        tokio::select! {
+            () = attempt.lease_lost() => "lost",
+            () = sleep(Duration::from_secs(20)) => "kept",
+        }
+    }
+    #[idempotent(key = header("Idempotency-Key"), lease = "1h", spawn = false)]
+    async fn long(attempt: Attempt) -> &'static str {
+        keep(attempt).await
+    }
+    #[idempotent(key = header("Idempotency-Key"), lease = "3s", spawn = false)]
+    async fn short(attempt: Attempt) -> &'static str {
+        keep(attempt).await
+    }
+    let app = Router::new()
+        .route("/long", routing::post(long))
+        .route("/short", routing::post(short))
+        .layer(Extension(memory()));
+    for paths in [["/long", "/short"], ["/short", "/long"]] {
+        let [one, two] = paths.map(|path| post(path).key(&paths.concat()).send(&app));
+        let later = async {
+            sleep(Duration::from_secs(2)).await;
+            two.await
+        };
+        let (one, two) = tokio::join!(one, later);
+        assert_eq!([one.text(), two.text()], ["kept", "kept"], "{paths:?}");
+    }
 }

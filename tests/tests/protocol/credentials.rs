@@ -13,30 +13,44 @@ fn ask() -> Request {
     post("/payments").key("k")
 }
 
+/// Its last argument only reads the body, so its request stays whole.
+#[idempotent(key = header("Idempotency-Key"))]
+async fn pay_of(State(effects): State<Effects>, body: String) -> String {
+    format!("payment {}{body}", effects.happen())
+}
+
 /// CASES 18: without a scope, another caller with the same key gets `422` and no content, whichever
-/// header says who it is.
+/// header says who it is, and whichever argument stands last.
 #[tokio::test]
 async fn another_caller_does_not_read_a_record() {
     for name in ["authorization", "cookie", "x-api-key"] {
         for (path, runtime) in every_path() {
             let effects = Effects::default();
-            let app = payments(&runtime, effects.clone(), pay);
-            let ada = ask().header(name, "ada");
-            let first = ada.clone().send(&app).await;
-            let others = [
-                ask(),
-                ask().header(name, "eve"),
-                ask().header(name, ""),
-                ask().header(name, "ada").header(name, "eve"),
-                ask().header(name, "eve").header(name, "ada"),
-            ];
-            for other in others {
-                let refused = other.send(&app).await;
-                refused.assert_problem(422, "key_reused");
-                assert!(!refused.text().contains(first.text()));
+            for (nth, app) in [
+                payments(&runtime, effects.clone(), pay),
+                payments(&runtime, effects.clone(), pay_of),
+            ]
+            .iter()
+            .enumerate()
+            {
+                let ask = || post("/payments").key(&nth.to_string());
+                let ada = ask().header(name, "ada");
+                let first = ada.clone().send(app).await;
+                let others = [
+                    ask(),
+                    ask().header(name, "eve"),
+                    ask().header(name, ""),
+                    ask().header(name, "ada").header(name, "eve"),
+                    ask().header(name, "eve").header(name, "ada"),
+                ];
+                for other in others {
+                    let refused = other.send(app).await;
+                    refused.assert_problem(422, "key_reused");
+                    assert!(!refused.text().contains(first.text()));
+                }
+                assert!(ada.send(app).await.is_replayed(), "{name} {path}");
+                assert_eq!(effects.count(), nth + 1);
             }
-            assert!(ada.send(&app).await.is_replayed(), "{name} {path}");
-            assert_eq!(effects.count(), 1);
         }
     }
 }

@@ -120,11 +120,17 @@ async fn trailers_of_a_request_arrive_as_without_the_attribute() {
         let body = request.into_body().collect().await.unwrap();
         body.trailers().unwrap()["x-checksum"].to_str().unwrap().to_owned()
     }
-    let app = payments(&memory(), (), create);
-    let name = http::HeaderName::from_static("x-checksum");
-    let trailers = HeaderMap::from_iter([(name, http::HeaderValue::from_static("1234"))]);
-    let body = Frames::with_trailers(&["pay", "ment"], trailers);
-    assert_eq!(post("/payments").key("k").send_body(&app, body).await.text(), "1234");
+    #[idempotent(key = header("Idempotency-Key"))]
+    async fn create_of_body(body: axum::body::Body) -> String {
+        let body = body.collect().await.unwrap();
+        body.trailers().unwrap()["x-checksum"].to_str().unwrap().to_owned()
+    }
+    for app in [payments(&memory(), (), create), payments(&memory(), (), create_of_body)] {
+        let name = http::HeaderName::from_static("x-checksum");
+        let trailers = HeaderMap::from_iter([(name, http::HeaderValue::from_static("1234"))]);
+        let body = Frames::with_trailers(&["pay", "ment"], trailers);
+        assert_eq!(post("/payments").key("k").send_body(&app, body).await.text(), "1234");
+    }
 }
 
 /// Every argument arrives as without us, whichever kind stands last.

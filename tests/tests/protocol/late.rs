@@ -5,10 +5,10 @@ use std::cell::Cell;
 
 use axum::{
     Extension, Router,
-    extract::{FromRequest, FromRequestParts, Request, State},
+    extract::{DefaultBodyLimit, FromRequest, FromRequestParts, Request, State},
 };
 use http::{StatusCode, request::Parts};
-use idempotent_runtime::{Attempt, Idempotency, idempotent};
+use idempotent_runtime::{Attempt, Idempotency, MemoryStore, idempotent};
 use idempotent_tests::{Request as Ask, post};
 use serde::{Deserialize, Deserializer, de::DeserializeOwned};
 use serde_json::json;
@@ -244,4 +244,63 @@ async fn a_handler_whose_last_argument_is_taken_late_knows_its_attempt() {
     let ask = || post("/payments").key("k").body("body");
     assert_eq!(ask().send(&app).await.text(), "1 true body");
     assert!(ask().send(&app).await.is_replayed());
+}
+
+/// An argument that is read from the body alone is what axum makes of the request, and so is its
+/// rejection: the same answers with the attribute and without, whatever the body.
+#[tokio::test]
+async fn what_is_read_late_is_what_axum_makes_of_the_request() {
+    async fn text(body: String) -> String {
+        format!("{} {}", body.len(), body.trim())
+    }
+    async fn bytes(body: axum::body::Bytes) -> String {
+        body.len().to_string()
+    }
+    async fn json(axum::Json(Counted(amount)): axum::Json<Counted>) -> String {
+        amount.to_string()
+    }
+    #[idempotent(key = header("Idempotency-Key"))]
+    async fn guarded_text(body: String) -> String {
+        format!("{} {}", body.len(), body.trim())
+    }
+    #[idempotent(key = header("Idempotency-Key"))]
+    async fn guarded_bytes(body: axum::body::Bytes) -> String {
+        body.len().to_string()
+    }
+    #[idempotent(key = header("Idempotency-Key"))]
+    async fn guarded_json(axum::Json(Counted(amount)): axum::Json<Counted>) -> String {
+        amount.to_string()
+    }
+    let bare = Router::new()
+        .route("/text", axum::routing::post(text))
+        .route("/bytes", axum::routing::post(bytes))
+        .route("/json", axum::routing::post(json))
+        .layer(DefaultBodyLimit::disable());
+    let runtime = Idempotency::builder(MemoryStore::new()).max_request_bytes(usize::MAX).build();
+    let guarded = Router::new()
+        .route("/text", axum::routing::post(guarded_text))
+        .route("/bytes", axum::routing::post(guarded_bytes))
+        .route("/json", axum::routing::post(guarded_json))
+        .layer(Extension(runtime.unwrap()))
+        .layer(DefaultBodyLimit::disable());
+    // More than axum takes where nothing says how much.
+    let large = [vec![b' '; 3 << 20], b"7".to_vec()].concat();
+    let bodies: [&[u8]; 8] =
+        [b"7", b"", b"7 7", b"{", b"\"much\"", b"\xff\xfe", "é".as_bytes(), &large];
+    for path in ["/text", "/bytes", "/json"] {
+        for (nth, body) in bodies.iter().enumerate() {
+            let ask = || {
+                let ask = post(path).key(&format!("{path}-{nth}"));
+                ask.header("content-type", "application/json").body(body.to_vec())
+            };
+            let [plain, first, again] = [&bare, &guarded, &guarded].map(|app| (app, ask()));
+            let plain = plain.1.send(plain.0).await;
+            for (app, ask) in [first, again] {
+                let answer = ask.send(app).await;
+                assert_eq!(answer.status, plain.status, "{path} {nth}");
+                assert_eq!(answer.body, plain.body, "{path} {nth}");
+                assert_eq!(answer.header("content-type"), plain.header("content-type"));
+            }
+        }
+    }
 }

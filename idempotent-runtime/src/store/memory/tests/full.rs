@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tracing::{Level, Metadata as TraceMetadata, span};
 
 use super::*;
+use crate::sync::shards;
 
 const CAP: usize = 1024 * 1024;
 
@@ -158,9 +159,9 @@ async fn the_maps_stay_in_proportion_to_what_is_alive_without_any_purge() {
             advance(short).await;
         }
     }
-    // At most 64 forgotten keys and a few expired records in each of the 128 shards.
+    // At most 64 forgotten keys and a few expired records in each shard.
     let bytes = store.usage().bytes;
-    assert!(bytes < 128 * 70 * budget::KEY_COST, "{bytes}");
+    assert!(bytes < shards() * 70 * budget::KEY_COST, "{bytes}");
 }
 
 /// Nothing of the budget is lost or counted twice, however keys end.
