@@ -118,7 +118,8 @@ impl Engine {
     /// Answers one request; the work, if it runs, gets a task of its own as soon as it has to wait.
     ///
     /// Given what makes the work instead of the work, all of it comes to be in one box, and what the
-    /// caller awaits is small. Await it at once: the flight begins here, and duplicates wait for it.
+    /// caller polls is small. Poll it at once, with this engine: the flight begins here, and duplicates
+    /// wait for it.
     #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
     pub(crate) fn answer<A, B>(self: &Arc<Self>, call: Call, begin: B) -> Answering<A>
     where

@@ -24,6 +24,7 @@ use tokio::{
 
 use crate::{
     fingerprint::Fingerprint,
+    hash::Seeded,
     heartbeat::LeaseWatch,
     key::StorageKey,
     record::Record,
@@ -36,6 +37,7 @@ type Shard = Mutex<HashTable<Arc<Flight>>>;
 /// All flights of one runtime.
 pub(crate) struct Flights {
     shards: Box<[Shard]>,
+    hasher: Seeded,
     waiting: AtomicUsize,
     max_waiting: usize,
     max_waiting_per_key: usize,
@@ -94,6 +96,7 @@ impl Flights {
     pub(crate) fn new(max_waiting: usize, max_waiting_per_key: usize) -> Arc<Self> {
         Arc::new(Self {
             shards: (0..shards()).map(|_| Mutex::default()).collect(),
+            hasher: Seeded::random(),
             waiting: AtomicUsize::new(0),
             max_waiting,
             max_waiting_per_key,
@@ -103,7 +106,7 @@ impl Flights {
     /// Joins the flight of an operation, or begins one.
     pub(crate) fn join(self: &Arc<Self>, key: &StorageKey, fingerprint: &Fingerprint) -> Joined {
         let same = |flight: &Arc<Flight>| flight.key == *key && flight.fingerprint == *fingerprint;
-        match lock(self.shard(key)).entry(hash(key), same, |flight| hash(&flight.key)) {
+        match lock(self.shard(key)).entry(self.hash(key), same, |flight| self.hash(&flight.key)) {
             Entry::Occupied(entry) if entry.get().is_alive() => {
                 let flight = Arc::clone(entry.get());
                 if !admit(&self.waiting, self.max_waiting) {
@@ -137,6 +140,12 @@ impl Flights {
         &self.shards[usize::from(key.as_bytes()[0]) & (self.shards.len() - 1)]
     }
 
+    /// Eight bytes of what is a digest tell as much as a table asks for.
+    fn hash(&self, key: &StorageKey) -> u64 {
+        let [_, middle, ..] = key.as_bytes().as_chunks::<8>().0 else { return 0 };
+        self.hasher.of_word(u64::from_le_bytes(*middle))
+    }
+
     /// Takes a flight away that nobody waits for, and that superseded none. Who joins counts as one
     /// who waits under the lock of the shard, and so does who supersedes.
     fn remove_unseen(&self, flight: &Arc<Flight>) -> bool {
@@ -144,14 +153,14 @@ impl Flights {
         if flight.waiting.load(Ordering::Acquire) > 0 {
             return false;
         }
-        let found = shard.find_entry(hash(&flight.key), |other| Arc::ptr_eq(other, flight));
+        let found = shard.find_entry(self.hash(&flight.key), |other| Arc::ptr_eq(other, flight));
         found.map(OccupiedEntry::remove).is_ok()
     }
 
     /// Takes a flight away, and puts back the one that it superseded if that still runs.
     fn remove(&self, flight: &Arc<Flight>, superseded: Option<Arc<Flight>>) {
         let mut shard = lock(self.shard(&flight.key));
-        let found = shard.find_entry(hash(&flight.key), |other| Arc::ptr_eq(other, flight));
+        let found = shard.find_entry(self.hash(&flight.key), |other| Arc::ptr_eq(other, flight));
         if let Ok(mut entry) = found {
             match superseded.filter(|older| !older.has_landed()) {
                 Some(older) => *entry.get_mut() = older,
@@ -159,13 +168,6 @@ impl Flights {
             }
         }
     }
-}
-
-/// Eight bytes of what is a digest: only as many flights as there are requests at a time can be made
-/// to meet.
-fn hash(key: &StorageKey) -> u64 {
-    let [_, middle, ..] = key.as_bytes().as_chunks::<8>().0 else { return 0 };
-    u64::from_le_bytes(*middle)
 }
 
 /// Counts one more unless `max` are counted.

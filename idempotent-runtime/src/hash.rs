@@ -1,4 +1,4 @@
-//! The hasher of the maps that every guarded call goes through.
+//! The hashers of the maps that every guarded call goes through.
 
 use std::hash::{BuildHasher, Hasher};
 
@@ -12,6 +12,13 @@ pub(crate) struct Seeded([u64; 2]);
 impl Seeded {
     pub(crate) fn random() -> Self {
         Self(rand::random())
+    }
+}
+
+impl Seeded {
+    /// Of a word that is a part of a digest.
+    pub(crate) fn of_word(self, word: u64) -> u64 {
+        fold(word ^ self.0[0], self.0[1])
     }
 }
 

@@ -108,7 +108,8 @@ pub(crate) struct Heartbeat(Arc<Inner>);
 struct Inner {
     store: Arc<dyn ErasedStore>,
     store_timeout: Duration,
-    /// How long after it began a lease is renewed at most, unless it [outlives](Heartbeat::outlive_max_run) that.
+    /// How long after it began a lease is renewed at most, unless it
+    /// [outlives](Heartbeat::outlive_max_run) that.
     max_run: Duration,
     state: Mutex<State>,
     sooner: Notify,
@@ -142,7 +143,8 @@ struct Beat {
 
 impl Beat {
     fn due(&self) -> Instant {
-        self.sooner.unwrap_or_else(|| far(self.last, self.lease_for / 3))
+        let regular = far(self.last, self.lease_for / 3);
+        self.sooner.map_or(regular, |sooner| sooner.min(regular))
     }
 
     /// Whether it is renewed no more.
@@ -151,7 +153,9 @@ impl Beat {
     }
 }
 
-/// A lease that is being renewed until the heartbeat is told to [`end`](Heartbeat::end).
+/// A lease that is being renewed until the heartbeat is told to [`end`](Heartbeat::end), which is
+/// what the drop of its one owner does, the engine's `Held`.
+#[must_use]
 pub(crate) struct Beating {
     at: usize,
     watch: Arc<LeaseWatch>,
@@ -317,5 +321,34 @@ impl Drop for Running {
         if let Some(heartbeat) = &self.0 {
             lock(&heartbeat.0.state).wakes = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        key::StorageKey,
+        lease::{FencingToken, LeaseId},
+    };
+
+    /// A renewal that fails late is tried again soon, and puts no other off.
+    #[test]
+    fn a_retry_is_due_before_the_next_renewal_and_never_after_it() {
+        let (began, second) = (Instant::now(), Duration::from_secs(1));
+        let token = FencingToken::from_u64(1);
+        let lease = Lease::new(StorageKey::from_bytes([0; 32]), LeaseId::random(), token, 1);
+        let term = Term { since: began, lasts: 6 * second };
+        let beat = |sooner| Beat {
+            lease_for: term.lasts,
+            watch: Arc::new(LeaseWatch::new(lease.clone(), term)),
+            began,
+            last: began,
+            sooner,
+            outlives_max_run: false,
+        };
+        assert_eq!(beat(None).due(), began + 2 * second);
+        assert_eq!(beat(Some(began + second)).due(), began + second);
+        assert_eq!(beat(Some(began + 3 * second)).due(), began + 2 * second);
     }
 }

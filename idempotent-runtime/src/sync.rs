@@ -1,4 +1,5 @@
-//! Locks that a panic elsewhere does not poison: every critical section leaves its data whole.
+//! Locks that a panic elsewhere does not poison, because every critical section leaves its data whole;
+//! and into how many parts what threads share is split.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},

@@ -34,8 +34,8 @@ use crate::{
 /// [`unguarded`](Self::unguarded).
 ///
 /// It buffers the body under the handler's own `DefaultBodyLimit`, so that the body can be part of
-/// the fingerprint, and hands the request on to `T` unchanged: before the guard begins, or, where `T`
-/// only reads the body and no option speaks of it, after a record was looked for.
+/// the fingerprint, and hands the request on to `T` unchanged before the guard begins. Where `T` only
+/// reads the body and no option speaks of it, it is read from that after a record was looked for.
 pub struct Guarded<T> {
     value: Late<T>,
     guard: Guard,

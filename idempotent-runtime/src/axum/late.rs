@@ -68,7 +68,7 @@ impl ReadsBody for String {
     }
 
     fn read(body: Bytes, _: Option<HeaderMap>) -> Result<Self, Instead> {
-        Ok(Self::from_utf8_lossy(&body).into_owned())
+        Self::from_utf8(body.into()).map_err(|_| Instead::unreadable())
     }
 }
 

@@ -19,11 +19,13 @@ use crate::{
     settings::Settings,
 };
 
-/// What is left to do for a request: `D` to run it as if there were no attribute, `G` to guard it.
-enum Ready<D, G> {
-    Direct(D),
+/// What is left to do for a request.
+enum Ready<F> {
+    /// Run it as if there were no attribute. Boxed, because few requests go past the guard, and all
+    /// would have to carry it.
+    Direct(Pin<Box<F>>),
     Answered(Response),
-    Guard(Idempotency, G),
+    Guard(Idempotency, Answering<Response>),
 }
 
 /// Guards `body`, which runs in a task of its own as soon as it has to wait.
@@ -39,7 +41,6 @@ where
     R: 'static,
 {
     Run(Some(match call.step() {
-        // Boxed, because few requests go past the guard, and all would have to carry it.
         Step::Direct => Ready::Direct(Box::pin(body)),
         Step::Answer(response) => Ready::Answered(response),
         Step::Guard(runtime, call) => {
@@ -69,7 +70,7 @@ where
 }
 
 /// A request on its way to its answer; `None` once it was given.
-struct Run<F>(Option<Ready<Pin<Box<F>>, Answering<Response>>>);
+struct Run<F>(Option<Ready<F>>);
 
 impl<F: Future> Future for Run<F> {
     type Output = Outcome<F::Output>;

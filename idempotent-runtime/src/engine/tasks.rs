@@ -103,8 +103,8 @@ fn joined<T>(joined: Result<T, JoinError>) -> Result<T, Refusal> {
 /// assertions it gets one at once, so that a handler which relies on its caller's task-locals fails
 /// where it is developed, not at the first lock that is not free.
 ///
-/// Not an async function: its future is a few pointers, where that of one would be moved with all
-/// that it might come to hold.
+/// A few pointers, where the future of an async function would be moved with all that it might come
+/// to hold. Polled with the engine whose part it is.
 #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
 pub(super) struct Run<T>(Stage<T>);
 

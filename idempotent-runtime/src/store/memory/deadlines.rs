@@ -79,6 +79,11 @@ impl Deadlines {
         self.others.retain(|Reverse(deadline)| keep(deadline));
     }
 
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.in_order.capacity().max(self.others.capacity())
+    }
+
     /// Gives memory back when most of it is not used any more.
     pub(super) fn shrink(&mut self) {
         if self.in_order.capacity() > SMALL.max(4 * self.in_order.len()) {

@@ -99,6 +99,14 @@ impl Records {
         matches!(self, Self::Evictable(_))
     }
 
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        match self {
+            Self::Kept(records) => records.capacity(),
+            Self::Evictable(_) => 0,
+        }
+    }
+
     /// Gives memory back when most of it is not used any more.
     pub(super) fn shrink(&mut self) {
         if let Self::Kept(records) = self

@@ -136,6 +136,8 @@ impl Shard {
         let Some(outcome) = self.records.remove(place) else { return held };
         // A walk through the shard, which is what a person's call may cost.
         self.deadlines.take(place.hash, |deadline| self.ledger.give_back(deadline.charged));
+        self.records.shrink();
+        self.deadlines.shrink();
         held || !outcome.expires_at.has_come(now)
     }
 
@@ -149,8 +151,6 @@ impl Shard {
     #[cold]
     fn tidy_up(&mut self, now: Moment) {
         self.purge_records(now, TIDY);
-        self.records.shrink();
-        self.deadlines.shrink();
         if self.held.len() >= self.sweep_at {
             self.purge_held(now, usize::MAX);
             self.sweep_at = SMALL.max(2 * self.held.len());
@@ -174,7 +174,17 @@ impl Shard {
             self.ledger.give_back(deadline.charged);
             removed += 1;
         }
+        if removed > 0 {
+            self.records.shrink();
+            self.deadlines.shrink();
+        }
         removed
+    }
+
+    /// For how many records there is room.
+    #[cfg(test)]
+    pub(super) fn room(&self) -> usize {
+        self.records.room().max(self.deadlines.room())
     }
 
     /// How many keys are leased, remembered without a live lease, and completed.

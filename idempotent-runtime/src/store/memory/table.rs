@@ -21,8 +21,8 @@ impl<'a> Place<'a> {
         Self { key, hash: hasher.hash_one(key) }
     }
 
-    /// Which of `shards`, a power of two, the key belongs to: by bits that the tables do not use, which take the
-    /// lowest and the topmost.
+    /// Which of `shards`, a power of two, the key belongs to: by bits that the tables do not use, which
+    /// take the lowest and the topmost.
     pub(super) fn shard(self, shards: usize) -> usize {
         let middle = (self.hash >> 32) & 0xffff;
         usize::try_from(middle).unwrap_or_default() & (shards - 1)

@@ -164,6 +164,30 @@ async fn the_maps_stay_in_proportion_to_what_is_alive_without_any_purge() {
     assert!(bytes < shards() * 70 * budget::KEY_COST, "{bytes}");
 }
 
+/// What a burst of records took is given back with the last of them, however they go.
+#[tokio::test(start_paused = true)]
+async fn room_is_given_back_when_records_are_purged_or_forgotten() {
+    let room = |store: &MemoryStore| store.0.all_shards().map(|shard| shard.room()).max().unwrap();
+    let ttl = Duration::from_secs(1);
+    let filled = || {
+        let store = MemoryStore::new();
+        for n in 0..20_000 {
+            done(store.complete(&ask(n).granted(&store), record(b"42"), ttl)).unwrap();
+        }
+        assert!(room(&store) > 100);
+        store
+    };
+    let store = filled();
+    advance(ttl).await;
+    assert_eq!(done(store.purge_expired(usize::MAX)).unwrap(), 20_000);
+    assert!(room(&store) <= 64, "{}", room(&store));
+    let store = filled();
+    for n in 0..20_000 {
+        assert!(done(store.forget(&key(n), false)).unwrap());
+    }
+    assert!(room(&store) <= 128, "{}", room(&store));
+}
+
 /// Nothing of the budget is lost or counted twice, however keys end.
 #[tokio::test(start_paused = true)]
 async fn the_budget_is_given_back_to_the_byte() {
