@@ -115,7 +115,7 @@ pub(super) fn verdict(
                 let record = shape.record(&parts, &bytes, Headers::new(), settings);
                 shape.worth(Response::from_parts(parts, Body::from(bytes)), record)
             }
-            captured => shape.verdict(parts, captured, settings),
+            captured => shape.uncommon(parts, captured, settings),
         }
     }
 }
@@ -134,7 +134,7 @@ fn has<Mark: Send + Sync + 'static>(extensions: &Extensions) -> bool {
 impl Shape {
     /// What few answers come to.
     #[cold]
-    fn verdict(
+    fn uncommon(
         self,
         parts: Parts,
         captured: Captured<Body>,

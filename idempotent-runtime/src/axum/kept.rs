@@ -21,7 +21,7 @@ use crate::{
 pub struct Guard(pub(super) Option<Box<Kept>>);
 
 pub(super) struct Kept {
-    head: Whole,
+    head: RequestHead,
     pub(super) body: Bytes,
     pub(super) trailers: Option<Box<HeaderMap>>,
     pub(super) runtime: Option<Idempotency>,
@@ -31,18 +31,18 @@ pub(super) struct Kept {
 }
 
 /// The head of a request.
-enum Whole {
+enum RequestHead {
     /// As it came, until an extractor takes it.
-    Here(Parts),
+    Whole(Parts),
     /// What is left of it then.
-    Taken { method: Method, head: Head, route: Option<MatchedPath> },
+    Left { method: Method, head: Head, route: Option<MatchedPath> },
 }
 
 impl Kept {
     pub(super) fn new(parts: Parts, runtime: Option<Idempotency>) -> Self {
         let attempt = parts.extensions.get().cloned();
         Self {
-            head: Whole::Here(parts),
+            head: RequestHead::Whole(parts),
             body: Bytes::new(),
             trailers: None,
             runtime,
@@ -53,11 +53,11 @@ impl Kept {
 
     /// The request whole, once, for the extractor that takes it.
     pub(super) fn take_request(&mut self) -> Option<Request> {
-        let Whole::Here(parts) = &self.head else { return None };
+        let RequestHead::Whole(parts) = &self.head else { return None };
         let head = Head::of(uri(parts), &parts.headers);
         let (method, route) = (parts.method.clone(), parts.extensions.get().cloned());
-        let taken = Whole::Taken { method, head, route };
-        let Whole::Here(parts) = mem::replace(&mut self.head, taken) else { return None };
+        let left = RequestHead::Left { method, head, route };
+        let RequestHead::Whole(parts) = mem::replace(&mut self.head, left) else { return None };
         let body = self.body.clone();
         let body = match self.trailers.take() {
             Some(trailers) => with_trailers(body, *trailers),
@@ -79,41 +79,41 @@ impl Kept {
     /// The header fields, while the request is whole.
     pub(super) fn headers(&self) -> Option<&HeaderMap> {
         match &self.head {
-            Whole::Here(parts) => Some(&parts.headers),
-            Whole::Taken { .. } => None,
+            RequestHead::Whole(parts) => Some(&parts.headers),
+            RequestHead::Left { .. } => None,
         }
     }
 
     pub(super) fn method(&self) -> &Method {
         match &self.head {
-            Whole::Here(Parts { method, .. }) | Whole::Taken { method, .. } => method,
+            RequestHead::Whole(Parts { method, .. }) | RequestHead::Left { method, .. } => method,
         }
     }
 
     /// Path and query, as they were asked for.
     pub(super) fn target(&self) -> (&[u8], Option<&[u8]>) {
         match &self.head {
-            Whole::Here(parts) => {
+            RequestHead::Whole(parts) => {
                 let uri = uri(parts);
                 (uri.path().as_bytes(), uri.query().map(str::as_bytes))
             }
-            Whole::Taken { head, .. } => (head.path(), head.query()),
+            RequestHead::Left { head, .. } => (head.path(), head.query()),
         }
     }
 
     /// The template that the router matched.
     pub(super) fn route(&self) -> Option<&MatchedPath> {
         match &self.head {
-            Whole::Here(parts) => parts.extensions.get(),
-            Whole::Taken { route, .. } => route.as_ref(),
+            RequestHead::Whole(parts) => parts.extensions.get(),
+            RequestHead::Left { route, .. } => route.as_ref(),
         }
     }
 
     /// The key in the field `name`.
     pub(super) fn key_header<'a>(&'a self, name: &'a HeaderName) -> Result<Cow<'a, str>, Problem> {
         match &self.head {
-            Whole::Here(parts) => key_header(values(&parts.headers, name)),
-            Whole::Taken { head, .. } => key_header(head.get_all(name)),
+            RequestHead::Whole(parts) => key_header(values(&parts.headers, name)),
+            RequestHead::Left { head, .. } => key_header(head.get_all(name)),
         }
     }
 
@@ -124,12 +124,12 @@ impl Kept {
         encoder: &mut KeyEncoder,
     ) {
         match &self.head {
-            Whole::Here(parts) => {
+            RequestHead::Whole(parts) => {
                 if parts.headers.keys().any(|each| names.contains(each)) {
                     encode(names, |name| values(&parts.headers, name), encoder);
                 }
             }
-            Whole::Taken { head, .. } => encode(names, |name| head.get_all(name), encoder),
+            RequestHead::Left { head, .. } => encode(names, |name| head.get_all(name), encoder),
         }
     }
 }

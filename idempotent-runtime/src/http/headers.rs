@@ -40,8 +40,8 @@ pub(crate) fn recorded<'a>(
 ) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
     let has_options = values(headers, &header::CONNECTION).next().is_some();
     let nominated = |name: &HeaderName| {
-        headers.get_all(header::CONNECTION).iter().any(|value| {
-            let mut options = value.as_bytes().split(|byte| *byte == b',');
+        values(headers, &header::CONNECTION).any(|value| {
+            let mut options = value.split(|byte| *byte == b',');
             options.any(|option| option.trim_ascii().eq_ignore_ascii_case(name.as_str().as_bytes()))
         })
     };
