@@ -7,7 +7,7 @@ use idempotent_sqlx::{
     Outbox,
     outbox::OutboxError,
     sqlx::{
-        AssertSqlSafe, Executor as _, PgPool, SqlitePool,
+        AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _, PgPool, SqlitePool,
         postgres::PgPoolOptions,
         sqlite::{SqliteConnectOptions, SqliteJournalMode},
     },
@@ -51,12 +51,16 @@ async fn ten_processes_migrate_postgres_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_processes_migrate_sqlite_at_once() {
     let directory = sqlite_directory();
+    let url = format!("sqlite:{}", directory.join("outbox.db").display());
+    let options = SqliteConnectOptions::from_str(&url).unwrap();
+    // The file and its log are there first: two that begin a log at once are in each other's way, and
+    // that is none of the outbox's.
+    let create = options.clone().create_if_missing(true).journal_mode(SqliteJournalMode::Wal);
+    create.connect().await.unwrap().close().await.unwrap();
     let mut migrations = JoinSet::new();
     for _ in 0..10 {
-        let url = format!("sqlite:{}", directory.join("outbox.db").display());
+        let options = options.clone();
         migrations.spawn(async move {
-            let options = SqliteConnectOptions::from_str(&url).unwrap().create_if_missing(true);
-            let options = options.journal_mode(SqliteJournalMode::Wal);
             let pool = SqlitePool::connect_with(options).await.unwrap();
             let outbox = Outbox::sqlite(pool.clone());
             outbox.migrate().await.unwrap();
