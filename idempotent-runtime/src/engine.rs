@@ -41,13 +41,13 @@ use crate::{
     observe::Observer,
     operation::Operation,
     refusal::Refusal,
-    settings::{Policy, Settings},
+    settings::{Policy, Settings, Spec},
     store::{ErasedStore, MemoryStore, Store},
 };
 
 /// Asks the store, lets one of many duplicates run, and answers all of them.
 pub(crate) struct Engine {
-    pub(crate) settings: Settings,
+    pub(crate) settings: Arc<Settings>,
     store: Arc<dyn ErasedStore>,
     /// The store, where it is one that answers at once: asking it needs no future.
     memory: Option<MemoryStore>,
@@ -94,8 +94,13 @@ impl Engine {
             running: Arc::default(),
             observer: Observer::new(store.kind()),
             store,
-            settings,
+            settings: Arc::new(settings),
         }
+    }
+
+    /// What holds for the requests of an operation.
+    pub(crate) fn policy(&self, spec: &'static Spec) -> Policy {
+        Policy { spec, settings: Arc::clone(&self.settings) }
     }
 
     pub(crate) fn store(&self) -> &dyn ErasedStore {
@@ -170,7 +175,7 @@ impl Engine {
                     },
                 };
                 running.begin(&call);
-                let executed = execute(pin!(begin.begin(&engine.settings))).await;
+                let executed = execute(pin!(begin.begin(&call))).await;
                 match engine.settles_at_once(&call, &mut running, &executed) {
                     true => running.settled(executed),
                     false => Box::pin(engine.settle(&call, running, executed)).await,
@@ -292,7 +297,7 @@ impl Engine {
         call: &Call,
         mut joined: Joined,
     ) -> Result<(Leading, Instant), Answer<A>> {
-        let deadline = far(Instant::now(), call.policy.wait);
+        let deadline = far(Instant::now(), call.policy.wait());
         let answer = loop {
             let waiter = match joined {
                 Joined::Leader(leading) => return Ok((leading, deadline)),
@@ -317,8 +322,8 @@ impl Engine {
 
 /// Makes the work of an operation.
 pub(crate) trait Begin<A>: Send + 'static {
-    /// The work, which may go by the settings of its runtime.
-    fn begin(self, settings: &Settings) -> impl Future<Output = Verdict<A>> + Send;
+    /// The work that `call` is executed for.
+    fn begin(self, call: &Call) -> impl Future<Output = Verdict<A>> + Send;
 }
 
 /// How a request is being answered. Polled with the engine that it was begun by, which its caller has.

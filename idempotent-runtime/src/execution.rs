@@ -36,7 +36,7 @@ impl Execution {
         Self {
             engine: Arc::clone(engine),
             fingerprint: call.fingerprint,
-            policy: call.policy,
+            policy: call.policy.clone(),
             watch: Arc::clone(watch),
             steps: Mutex::default(),
             recorded: AtomicBool::new(false),
@@ -55,8 +55,8 @@ impl Execution {
     pub(crate) async fn renew(&self) -> Result<(), StoreError> {
         let sent = Instant::now();
         let store = self.engine.store();
-        self.engine.bounded(store.renew(self.lease(), self.policy.lease)).await?;
-        self.watch.extend(sent, self.policy.lease);
+        self.engine.bounded(store.renew(self.lease(), self.policy.lease())).await?;
+        self.watch.extend(sent, self.policy.lease());
         Ok(())
     }
 

@@ -33,7 +33,6 @@ use crate::{
     key_part::{KeyEncoder, KeyPart},
     operation::Operation,
     record::{Metadata, Record},
-    settings::Policy,
     store::BoxError,
 };
 
@@ -177,7 +176,7 @@ impl OneCall {
             operation: Operation::Named(self.operation),
             key: self.key,
             fingerprint: self.fingerprint,
-            policy: Policy::of(self.site.spec(), self.runtime.settings()),
+            policy: self.runtime.engine.policy(self.site.spec()),
             attempt: self.asked.map(|asked| asked.slot),
             // No credentials stand in for a scope, so there is nothing to be told about one.
             has_scope: true,

@@ -120,7 +120,7 @@ impl Idempotency {
         let KeyState::Abandoned { fingerprint, .. } = state else {
             return Err(ResolveError::NotAbandoned);
         };
-        let Settings { lease, ttl, .. } = engine.settings;
+        let Settings { lease, ttl, .. } = *engine.settings;
         // Should the second step fail, the outcome is as unknown as before.
         let request = AcquireRequest::new(&key, &fingerprint, LeaseId::random(), lease)
             .retention(Retention::UntilResolved);

@@ -40,7 +40,7 @@ impl<'a> Recording<'a> {
 
     /// For how long the record is replayable, from completion.
     pub fn ttl(self) -> Duration {
-        self.0.policy.ttl
+        self.0.policy.ttl()
     }
 
     /// The runtime's store, if it is an `S` (or caches one), as its

@@ -1,6 +1,6 @@
 //! What can be set, its defaults, and what one operation makes of it.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::{HeaderName, header};
 
@@ -243,30 +243,47 @@ impl Spec {
     }
 }
 
-/// What holds for one request: the operation's own options, else the runtime's.
-#[derive(Clone, Copy, Debug)]
+/// What holds for one request: the operation's own options, else the runtime's. They belong to the
+/// operation, never to the store: two handlers may share one.
+///
+/// Looked up where they are needed: few requests need more than the first two.
+#[derive(Clone, Debug)]
 pub(crate) struct Policy {
-    pub(crate) lease: Duration,
-    pub(crate) wait: Duration,
-    pub(crate) ttl: Duration,
-    #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
-    pub(crate) record: RecordRule,
-    pub(crate) on_abandoned: OnAbandoned,
-    pub(crate) on_store_error: OnStoreError,
-    pub(crate) on_record_failure: OnRecordFailure,
+    pub(crate) spec: &'static Spec,
+    pub(crate) settings: Arc<Settings>,
 }
 
 impl Policy {
-    /// Options belong to the operation, never to the store: two handlers may share one.
-    pub(crate) fn of(spec: &Spec, settings: &Settings) -> Self {
-        Self {
-            lease: spec.lease.unwrap_or(settings.lease),
-            wait: spec.wait.unwrap_or(settings.wait),
-            ttl: spec.ttl.unwrap_or(settings.ttl),
-            record: spec.record.unwrap_or(settings.record),
-            on_abandoned: spec.on_abandoned.unwrap_or(settings.on_abandoned),
-            on_store_error: spec.on_store_error.unwrap_or(settings.on_store_error),
-            on_record_failure: spec.on_record_failure.unwrap_or(settings.on_record_failure),
-        }
+    pub(crate) fn lease(&self) -> Duration {
+        self.spec.lease.unwrap_or(self.settings.lease)
+    }
+
+    pub(crate) fn ttl(&self) -> Duration {
+        self.spec.ttl.unwrap_or(self.settings.ttl)
+    }
+
+    pub(crate) fn wait(&self) -> Duration {
+        self.spec.wait.unwrap_or(self.settings.wait)
+    }
+
+    #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
+    pub(crate) fn record(&self) -> RecordRule {
+        self.spec.record.unwrap_or(self.settings.record)
+    }
+
+    /// Whether what was abandoned is never executed again.
+    pub(crate) fn halts(&self) -> bool {
+        self.spec.on_abandoned.unwrap_or(self.settings.on_abandoned) == OnAbandoned::Halt
+    }
+
+    /// Whether a store that cannot be asked is passed by.
+    pub(crate) fn bypasses(&self) -> bool {
+        self.spec.on_store_error.unwrap_or(self.settings.on_store_error) == OnStoreError::Bypass
+    }
+
+    /// Whether an answer that is not recorded is held back.
+    pub(crate) fn withholds(&self) -> bool {
+        let choice = self.spec.on_record_failure.unwrap_or(self.settings.on_record_failure);
+        choice == OnRecordFailure::Withhold
     }
 }

@@ -1,8 +1,17 @@
 //! Responses: what the engine says, as axum answers it.
+#![expect(
+    clippy::unnecessary_box_returns,
+    reason = "an answer passes through many hands, and each would copy it"
+)]
 
-use axum::{body::Body, response::Response};
+use std::{future::poll_fn, mem};
+
+use axum::{
+    body::{Body, HttpBody as _},
+    response::Response,
+};
 use bytes::Bytes;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, header, response::Parts};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 
 use super::marks::{DoNotRecord, NoEffect};
@@ -11,27 +20,24 @@ use crate::{
     fingerprint::Fingerprint,
     flight::Landing,
     http::{
-        capture::{Captured, Resumed, capture},
+        capture::{Capture, Captured, Resumed},
         headers::{recorded, values},
         problem::Problem,
     },
     idempotency::Idempotency,
     record::{Headers, Metadata, Record},
-    settings::{RecordRule, Settings, defaults},
+    settings::{Policy, RecordRule, Settings, defaults},
 };
 
 /// Says that an answer comes from a record.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
 
-pub(super) fn problem_response(problem: Problem, runtime: Option<&Idempotency>) -> Response {
-    match runtime {
-        Some(runtime) => problem.response(&runtime.settings().docs_url),
-        None => problem.response(defaults::DOCS_URL),
-    }
-    .map(Body::from)
+pub(super) fn problem_response(problem: Problem, runtime: Option<&Idempotency>) -> Box<Response> {
+    let docs_url = runtime.map_or(defaults::DOCS_URL, |runtime| &runtime.settings().docs_url);
+    Box::new(problem.response(docs_url).map(Body::from))
 }
 
-pub(super) fn response(answer: Answer<Response>, runtime: &Idempotency) -> Response {
+pub(super) fn response(answer: Answer<Box<Response>>, runtime: &Idempotency) -> Box<Response> {
     match answer {
         Answer::Own(response) => response,
         Answer::Replay(record) => replay(&record, true),
@@ -41,7 +47,7 @@ pub(super) fn response(answer: Answer<Response>, runtime: &Idempotency) -> Respo
 }
 
 /// The recorded answer: same status, same headers, same bytes.
-fn replay(record: &Record, replayed: bool) -> Response {
+fn replay(record: &Record, replayed: bool) -> Box<Response> {
     let (status, recorded, trailers) = match record.metadata() {
         Metadata::Response { status, headers, trailers } => (*status, headers, trailers),
         // Only an answer of HTTP is recorded under the key of a handler.
@@ -50,10 +56,10 @@ fn replay(record: &Record, replayed: bool) -> Response {
         }
     };
     let body = record.body().clone();
-    let mut response = Response::new(match trailers.is_empty() {
+    let mut response = Box::new(Response::new(match trailers.is_empty() {
         true => Body::from(body),
         false => with_trailers(body, map(trailers)),
-    });
+    }));
     *response.status_mut() = status;
     let headers = response.headers_mut();
     // Room for the two below, and for the length that axum adds.
@@ -86,37 +92,35 @@ pub(super) fn with_trailers(body: Bytes, trailers: HeaderMap) -> Body {
 
 /// What the verdict on an answer depends on.
 #[derive(Clone, Copy)]
-pub(super) struct Shape {
-    pub(super) fingerprint: Fingerprint,
-    pub(super) rule: RecordRule,
+pub(super) struct Shape<'a> {
+    pub(super) fingerprint: &'a Fingerprint,
+    pub(super) policy: &'a Policy,
 }
 
-impl Shape {
-    pub(super) fn of(call: &Call) -> Self {
-        Self { fingerprint: call.fingerprint, rule: call.policy.record }
+impl<'a> Shape<'a> {
+    pub(super) fn of(call: &'a Call) -> Self {
+        Self { fingerprint: &call.fingerprint, policy: &call.policy }
     }
 }
 
 /// Row "outcome": reads what the handler answered, and says what it is worth.
-///
-/// Not an async function: its future holds the response once.
-pub(super) fn verdict(
-    response: Response,
-    shape: Shape,
-    settings: &Settings,
-) -> impl Future<Output = Verdict<Response>> {
-    let (parts, body) = response.into_parts();
-    async move {
-        if parts.status.is_informational() || is_event_stream(&parts.headers) {
-            return shape.unrecordable(parts, body);
+pub(super) async fn verdict(
+    mut response: Box<Response>,
+    shape: Shape<'_>,
+) -> Verdict<Box<Response>> {
+    let max = shape.settings().max_response_bytes;
+    let is_too_large = response.body().size_hint().lower() > max as u64;
+    if is_too_large || response.status().is_informational() || is_event_stream(response.headers()) {
+        return shape.unrecordable(response);
+    }
+    let mut capture = Capture::new(max);
+    match poll_fn(|cx| capture.poll(response.body_mut(), cx)).await {
+        Captured::Whole { bytes, trailers: None } => {
+            let record = shape.record(&response, &bytes, Headers::new());
+            *response.body_mut() = Body::from(bytes);
+            shape.worth(response, record)
         }
-        match capture(body, settings.max_response_bytes).await {
-            Captured::Whole { bytes, trailers: None } => {
-                let record = shape.record(&parts, &bytes, Headers::new(), settings);
-                shape.worth(Response::from_parts(parts, Body::from(bytes)), record)
-            }
-            captured => shape.uncommon(parts, captured, settings),
-        }
+        captured => shape.uncommon(response, captured),
     }
 }
 
@@ -131,50 +135,54 @@ fn has<Mark: Send + Sync + 'static>(extensions: &Extensions) -> bool {
     extensions.get::<Mark>().is_some()
 }
 
-impl Shape {
+impl Shape<'_> {
+    fn settings(&self) -> &Settings {
+        &self.policy.settings
+    }
+
     /// What few answers come to.
     #[cold]
     fn uncommon(
         self,
-        parts: Parts,
-        captured: Captured<Body>,
-        settings: &Settings,
-    ) -> Verdict<Response> {
+        mut response: Box<Response>,
+        captured: Captured<axum::Error>,
+    ) -> Verdict<Box<Response>> {
         match captured {
             Captured::Whole { bytes, trailers } => {
-                let trailers = trailers.unwrap_or_default();
+                let trailers = trailers.map(|trailers| *trailers).unwrap_or_default();
                 let owned =
                     |(name, value): (&HeaderName, &HeaderValue)| (name.clone(), value.clone());
-                let kept = recorded(&trailers, &settings.unrecorded, bytes.len()).map(owned);
-                let record = self.record(&parts, &bytes, kept.collect(), settings);
-                let body = match trailers.is_empty() {
+                let kept = recorded(&trailers, &self.settings().unrecorded, bytes.len());
+                let record = self.record(&response, &bytes, kept.map(owned).collect());
+                *response.body_mut() = match trailers.is_empty() {
                     true => Body::from(bytes),
                     false => with_trailers(bytes, trailers),
                 };
-                self.worth(Response::from_parts(parts, body), record)
+                self.worth(response, record)
             }
-            Captured::TooLarge { read, rest } if read.is_empty() => self.unrecordable(parts, rest),
-            Captured::TooLarge { read, rest } => {
-                self.unrecordable(parts, Body::new(Resumed::new(read, rest)))
+            Captured::TooLarge { read } => {
+                let rest = mem::take(response.body_mut());
+                *response.body_mut() = Body::new(Resumed::new(read, rest));
+                self.unrecordable(response)
             }
             Captured::Failed { read, error } => {
-                let no_effect = has::<NoEffect>(&parts.extensions);
-                let body = Body::new(Resumed::<Body>::failed(read, error));
-                let answer = Response::from_parts(parts, body);
-                Verdict::Transient { shared: Landing::Transient(None), answer, no_effect }
+                let no_effect = has::<NoEffect>(response.extensions());
+                *response.body_mut() = Body::new(Resumed::<Body>::failed(read, error));
+                let shared = Landing::Transient(None);
+                Verdict::Transient { shared, answer: response, no_effect }
             }
         }
     }
 
-    fn record(self, parts: &Parts, body: &Bytes, trailers: Headers, settings: &Settings) -> Record {
-        let headers = recorded(&parts.headers, &settings.unrecorded, body.len());
-        let head = Metadata::of_response(parts.status, headers, trailers);
-        Record::with_head(self.fingerprint, head, kept(body))
+    fn record(self, answer: &Response, body: &Bytes, trailers: Headers) -> Record {
+        let headers = recorded(answer.headers(), &self.settings().unrecorded, body.len());
+        let head = Metadata::of_response(answer.status(), headers, trailers);
+        Record::with_head(*self.fingerprint, head, kept(body))
     }
 
     /// An answer that can be given again.
-    fn worth(self, answer: Response, record: Record) -> Verdict<Response> {
-        if self.is_final(answer.status(), answer.extensions()) {
+    fn worth(self, answer: Box<Response>, record: Record) -> Verdict<Box<Response>> {
+        if self.is_final(&answer) {
             return Verdict::Final { record, answer };
         }
         let no_effect = has::<NoEffect>(answer.extensions());
@@ -183,24 +191,23 @@ impl Shape {
 
     /// An answer that passes through: a stream, an upgrade, a body past the bound.
     #[cold]
-    fn unrecordable(self, parts: Parts, body: Body) -> Verdict<Response> {
-        let is_final = self.is_final(parts.status, &parts.extensions);
-        let no_effect = has::<NoEffect>(&parts.extensions);
-        let metadata = Metadata::Tombstone { status: Some(parts.status) };
-        let answer = Response::from_parts(parts, body);
-        match is_final {
+    fn unrecordable(self, answer: Box<Response>) -> Verdict<Box<Response>> {
+        let no_effect = has::<NoEffect>(answer.extensions());
+        match self.is_final(&answer) {
             true => {
-                let record = Record::new(self.fingerprint, metadata, Bytes::new());
+                let metadata = Metadata::Tombstone { status: Some(answer.status()) };
+                let record = Record::new(*self.fingerprint, metadata, Bytes::new());
                 Verdict::Final { record, answer }
             }
             false => Verdict::Transient { shared: Landing::Transient(None), answer, no_effect },
         }
     }
 
-    fn is_final(self, status: StatusCode, extensions: &Extensions) -> bool {
+    fn is_final(self, answer: &Response) -> bool {
+        let extensions = answer.extensions();
         !has::<DoNotRecord>(extensions)
             && !has::<NoEffect>(extensions)
-            && is_final(status, self.rule)
+            && is_final(answer.status(), self.policy.record())
     }
 }
 
@@ -224,8 +231,11 @@ fn is_final(status: StatusCode, rule: RecordRule) -> bool {
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {
+    const ESSENCE: &[u8] = b"text/event-stream";
     values(headers, &header::CONTENT_TYPE).next().is_some_and(|value| {
-        let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
-        essence.trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
+        let essence = value.trim_ascii_start().split_at_checked(ESSENCE.len());
+        essence.is_some_and(|(essence, rest)| {
+            essence.eq_ignore_ascii_case(ESSENCE) && matches!(rest.trim_ascii(), [] | [b';', ..])
+        })
     })
 }

@@ -19,7 +19,7 @@ use crate::{
     key::StorageKey,
     key_part::{KeyEncoder, KeyPart},
     operation::Operation,
-    settings::{Policy, Settings, Spec},
+    settings::{Settings, Spec},
 };
 
 /// What the attribute's options make of one request. The generated code calls `new`, then `runtime`,
@@ -42,6 +42,7 @@ pub(super) struct Options {
 
 /// What a request is told apart by.
 struct Frozen {
+    operation: Operation,
     key: StorageKey,
     fingerprint: Fingerprint,
     has_scope: bool,
@@ -51,7 +52,7 @@ struct Frozen {
 pub(super) enum Step {
     /// Run it as if there were no attribute.
     Direct,
-    Answer(Response),
+    Answer(Box<Response>),
     Guard(Idempotency, engine::Call),
 }
 
@@ -135,7 +136,7 @@ impl Call {
 
     /// The answer of a record of this very request, before its last argument is taken. A key that was
     /// reused is for later: there its last argument comes first.
-    pub(super) fn recall(&mut self) -> Option<Response> {
+    pub(super) fn recall(&mut self) -> Option<Box<Response>> {
         let kept = self.guard.0.as_mut()?;
         let (Some(Ok(frozen)), Some(runtime)) = (&kept.options.key, &kept.runtime) else {
             return None;
@@ -143,7 +144,7 @@ impl Call {
         let answer = frozen.recall(runtime);
         let is_new = answer.is_none();
         let replay = answer.filter(|answer| matches!(answer, Answer::Replay(_))).map(|replay| {
-            frozen.observe(self.spec, kept, runtime, &replay);
+            frozen.observe(runtime, &replay);
             response(replay, runtime)
         });
         kept.options.is_new = is_new;
@@ -153,41 +154,32 @@ impl Call {
     pub(super) fn step(self) -> Step {
         let Self { spec, guard: Guard(kept) } = self;
         let Some(mut kept) = kept else { return Step::Direct };
-        let (Some(Ok(frozen)), Some(runtime)) = (&kept.options.key, &kept.runtime) else {
-            return not_guarded(spec, *kept);
+        let (frozen, runtime) = match (kept.options.key.take(), kept.runtime.take()) {
+            (Some(Ok(frozen)), Some(runtime)) => (frozen, runtime),
+            (key, runtime) => {
+                return not_guarded(spec, key.and_then(Result::err), runtime.as_ref());
+            }
         };
         // A record in the memory of this process answers before anything else is made of the request.
         if !kept.options.is_new
-            && let Some(answer) = frozen.recall(runtime)
+            && let Some(answer) = frozen.recall(&runtime)
         {
-            frozen.observe(spec, &kept, runtime, &answer);
-            return Step::Answer(response(answer, runtime));
+            frozen.observe(&runtime, &answer);
+            return Step::Answer(response(answer, &runtime));
         }
-        let Frozen { key, fingerprint, has_scope } = *frozen;
-        let operation = operation(spec, &kept).map(Operation::into_owned);
-        let policy = Policy::of(spec, runtime.settings());
-        let attempt = kept.attempt.take();
-        match (operation, kept.runtime) {
-            (Ok(operation), Some(runtime)) => {
-                let call = engine::Call { operation, key, fingerprint, policy, attempt, has_scope };
-                Step::Guard(runtime, call)
-            }
-            // What is frozen has both.
-            (Err(problem), runtime) => Step::Answer(problem_response(problem, runtime.as_ref())),
-            (_, None) => Step::Answer(problem_response(Problem::RuntimeMissing, None)),
-        }
+        let Frozen { operation, key, fingerprint, has_scope } = frozen;
+        let (policy, attempt) = (runtime.engine.policy(spec), kept.attempt.take());
+        let call = engine::Call { operation, key, fingerprint, policy, attempt, has_scope };
+        Step::Guard(runtime, call)
     }
 }
 
 /// Apart, as all that few requests come to: the code that most run stays together.
 #[cold]
-fn not_guarded(spec: &Spec, mut kept: Kept) -> Step {
-    let runtime = kept.runtime.as_ref();
-    let problem = match kept.options.key.take() {
-        Some(Err(Problem::KeyMissing)) if spec.optional && runtime.is_some() => {
-            return Step::Direct;
-        }
-        Some(Err(problem)) if runtime.is_some() => problem,
+fn not_guarded(spec: &Spec, problem: Option<Problem>, runtime: Option<&Idempotency>) -> Step {
+    let problem = match problem {
+        Some(Problem::KeyMissing) if spec.optional && runtime.is_some() => return Step::Direct,
+        Some(problem) if runtime.is_some() => problem,
         _ => Problem::RuntimeMissing,
     };
     match problem {
@@ -225,13 +217,15 @@ impl Kept {
         }
         let secret = settings.secret.as_ref();
         let mut encoder = scope.unwrap_or_else(KeyEncoder::without_scope);
-        operation(spec, self)?.encode(&mut encoder);
+        let operation = operation(spec, self)?;
+        operation.encode(&mut encoder);
+        let operation = operation.into_owned();
         encoder.expect_content();
         let Some(key) = key else {
             let fingerprint = self.digest(settings, has_scope, &mut KeyEncoder::storage_key());
             encoder.bytes(fingerprint.as_bytes());
             let key = encoder.finish_storage_key(secret);
-            return Ok(Frozen { key, fingerprint, has_scope });
+            return Ok(Frozen { operation, key, fingerprint, has_scope });
         };
         key.encode(&mut encoder);
         if encoder.has_absent() {
@@ -242,7 +236,7 @@ impl Kept {
         }
         let key = encoder.finish_storage_key(secret);
         let fingerprint = self.digest(settings, has_scope, &mut encoder);
-        Ok(Frozen { key, fingerprint, has_scope })
+        Ok(Frozen { operation, key, fingerprint, has_scope })
     }
 
     fn digest(
@@ -269,15 +263,13 @@ impl Kept {
 }
 
 impl Frozen {
-    fn recall(&self, runtime: &Idempotency) -> Option<Answer<Response>> {
+    fn recall(&self, runtime: &Idempotency) -> Option<Answer<Box<Response>>> {
         runtime.engine.recall(&self.key, &self.fingerprint)
     }
 
-    fn observe<A>(&self, spec: &Spec, kept: &Kept, runtime: &Idempotency, answer: &Answer<A>) {
-        if let Ok(operation) = operation(spec, kept) {
-            let observer = &runtime.engine.observer;
-            observer.answered(&operation, &self.key, self.has_scope, answer.outcome());
-        }
+    fn observe<A>(&self, runtime: &Idempotency, answer: &Answer<A>) {
+        let observer = &runtime.engine.observer;
+        observer.answered(&self.operation, &self.key, self.has_scope, answer.outcome());
     }
 }
 

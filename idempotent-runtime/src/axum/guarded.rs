@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     http::{
-        capture::{Capture, Captured, capture},
+        capture::{Capture, Captured},
         problem::Problem,
     },
     idempotency::Idempotency,
@@ -70,19 +70,33 @@ where
         request: Request,
         state: &S,
     ) -> impl Future<Output = Result<Self, Self::Rejection>> + Send {
-        let reading = Reading::of(request);
         let due: Box<dyn Extract<T>> = Box::new(With::new(state.clone()));
-        async move {
-            let kept = reading.await?;
-            Ok(Self { value: Late::due(due), guard: Guard(Some(kept)) })
-        }
+        Taken { reading: Reading::of(request), due: Some(due) }
+    }
+}
+
+/// A last argument that is being made. Not an async function, whose future would move what it is made
+/// of once more.
+struct Taken<T> {
+    reading: Reading,
+    due: Option<Box<dyn Extract<T>>>,
+}
+
+impl<T> Future for Taken<T> {
+    type Output = Result<Guarded<T>, GuardedRejection>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let kept = ready!(Pin::new(&mut self.reading).poll(cx));
+        let Some(due) = self.due.take() else { panic!("polled after it was over") };
+        Poll::Ready(kept.map(|kept| Guarded { value: Late::due(due), guard: Guard(Some(kept)) }))
     }
 }
 
 /// A request whose body is being read, under the handler's own limit and that of its runtime.
 struct Reading {
     kept: Option<Box<Kept>>,
-    body: Result<Capture<Body>, Problem>,
+    body: Result<Body, Problem>,
+    capture: Capture,
 }
 
 impl Reading {
@@ -95,15 +109,16 @@ impl Reading {
         // unread.
         let body = match announced > body.size_hint().lower().min(max as u64) {
             true => Err(Problem::BodyTooLarge),
-            false => Ok(capture(body, max)),
+            false => Ok(body),
         };
-        Self { kept: Some(Box::new(Kept::new(parts, runtime))), body }
+        let kept = Some(Box::new(Kept::new(parts, runtime)));
+        Self { kept, body, capture: Capture::new(max) }
     }
 
     #[cold]
     fn refused(&self, problem: Problem) -> GuardedRejection {
         let runtime = self.kept.as_ref().and_then(|kept| kept.runtime.as_ref());
-        GuardedRejection(Box::new(problem_response(problem, runtime)))
+        GuardedRejection(problem_response(problem, runtime))
     }
 }
 
@@ -111,8 +126,9 @@ impl Future for Reading {
     type Output = Result<Box<Kept>, GuardedRejection>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let captured = match &mut self.body {
-            Ok(body) => ready!(Pin::new(body).poll(cx)),
+        let Self { body, capture, .. } = &mut *self;
+        let captured = match body {
+            Ok(body) => ready!(capture.poll(body, cx)),
             Err(problem) => {
                 let problem = *problem;
                 return Poll::Ready(Err(self.refused(problem)));
@@ -121,7 +137,7 @@ impl Future for Reading {
         Poll::Ready(match (captured, self.kept.take()) {
             (Captured::Whole { bytes, trailers }, Some(mut kept)) => {
                 kept.body = bytes;
-                kept.trailers = trailers.map(Box::new);
+                kept.trailers = trailers;
                 Ok(kept)
             }
             (captured, kept) => {

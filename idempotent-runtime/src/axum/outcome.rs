@@ -10,7 +10,8 @@ pub struct Outcome<R>(Kind<R>);
 
 enum Kind<R> {
     Direct(R),
-    Answered(Response),
+    /// Boxed: an answer passes through many hands.
+    Answered(Box<Response>),
 }
 
 impl<R> Outcome<R> {
@@ -18,7 +19,7 @@ impl<R> Outcome<R> {
         Self(Kind::Direct(value))
     }
 
-    pub(super) fn answered(response: Response) -> Self {
+    pub(super) fn answered(response: Box<Response>) -> Self {
         Self(Kind::Answered(response))
     }
 
@@ -43,7 +44,7 @@ impl<R: IntoResponse> IntoResponse for Outcome<R> {
     fn into_response(self) -> Response {
         match self.0 {
             Kind::Direct(value) => value.into_response(),
-            Kind::Answered(response) => response,
+            Kind::Answered(response) => *response,
         }
     }
 }

@@ -43,19 +43,19 @@ impl Recording<'_> {
         answer: R,
     ) -> Result<(Record, Recorded<R>), RecordError> {
         let execution = self.execution();
-        let settings = &execution.engine.settings;
         let response = answer.into_response();
         let status = response.status();
-        let shape = Shape { fingerprint: execution.fingerprint, rule: execution.policy.record };
-        match verdict(response, shape, settings).await {
+        let shape = Shape { fingerprint: &execution.fingerprint, policy: &execution.policy };
+        match verdict(Box::new(response), shape).await {
             Verdict::Final { record, answer } if !record.is_tombstone() => {
-                Ok((record, Recorded::of(answer)))
+                Ok((record, Recorded::of(*answer)))
             }
             Verdict::Transient { shared: Landing::Transient(Some(_)), .. } => {
                 Err(RecordError::NotFinal(status))
             }
             Verdict::Final { .. } | Verdict::Transient { .. } => {
-                Err(RecordError::NotRecordable { max: settings.max_response_bytes })
+                let max = execution.policy.settings.max_response_bytes;
+                Err(RecordError::NotRecordable { max })
             }
         }
     }
@@ -80,13 +80,13 @@ impl IntoResponse for StepError {
             StepRefusal::Store(_) => Refusal::StoreUnavailable.into(),
             _ => Problem::StepRefused,
         };
-        problem_response(problem, None)
+        *problem_response(problem, None)
     }
 }
 
 impl IntoResponse for RecordError {
     fn into_response(self) -> Response {
         tracing::error!(error = &self as &dyn std::error::Error, "an outcome was not recorded");
-        problem_response(Refusal::NotCommitted.into(), None)
+        *problem_response(Refusal::NotCommitted.into(), None)
     }
 }

@@ -14,9 +14,8 @@ use super::{
     outcome::Outcome,
 };
 use crate::{
-    engine::{Answering, Begin, Verdict},
+    engine::{self, Answering, Begin, Verdict},
     idempotency::Idempotency,
-    settings::Settings,
 };
 
 /// What is left to do for a request.
@@ -24,8 +23,8 @@ enum Ready<F> {
     /// Run it as if there were no attribute. Boxed, because few requests go past the guard, and all
     /// would have to carry it.
     Direct(Pin<Box<F>>),
-    Answered(Response),
-    Guard(Idempotency, Answering<Response>),
+    Answered(Box<Response>),
+    Guard(Idempotency, Answering<Box<Response>>),
 }
 
 /// Guards `body`, which runs in a task of its own as soon as it has to wait.
@@ -44,28 +43,26 @@ where
         Step::Direct => Ready::Direct(Box::pin(body)),
         Step::Answer(response) => Ready::Answered(response),
         Step::Guard(runtime, call) => {
-            let work = Work { shape: Shape::of(&call), body, reply };
-            let answering = runtime.engine.answer(call, work);
+            let answering = runtime.engine.answer(call, Work { body, reply });
             Ready::Guard(runtime, answering)
         }
     }))
 }
 
-/// The body of a handler, and what its answer is worth.
+/// The body of a handler, and what makes its answer.
 struct Work<F, R> {
     body: F,
     reply: fn(R) -> Response,
-    shape: Shape,
 }
 
-impl<F, R> Begin<Response> for Work<F, R>
+impl<F, R> Begin<Box<Response>> for Work<F, R>
 where
     F: Future<Output = R> + Send + 'static,
     R: 'static,
 {
-    async fn begin(self, settings: &Settings) -> Verdict<Response> {
-        let Self { body, reply, shape } = self;
-        verdict(reply(body.await), shape, settings).await
+    async fn begin(self, call: &engine::Call) -> Verdict<Box<Response>> {
+        let answer = (self.reply)(self.body.await);
+        verdict(Box::new(answer), Shape::of(call)).await
     }
 }
 
@@ -99,8 +96,11 @@ where
         Step::Direct => Outcome::of(body.await),
         Step::Answer(response) => Outcome::answered(response),
         Step::Guard(runtime, call) => {
-            let shape = Shape::of(&call);
-            let work = pin!(async { verdict(reply(body.await), shape, runtime.settings()).await });
+            let (fingerprint, policy) = (call.fingerprint, call.policy.clone());
+            let work = pin!(async {
+                let shape = Shape { fingerprint: &fingerprint, policy: &policy };
+                verdict(Box::new(reply(body.await)), shape).await
+            });
             Outcome::answered(response(runtime.engine.answer_inline(call, work).await, &runtime))
         }
     }

@@ -14,7 +14,6 @@ use crate::{
     flight::{Landing, Leading},
     lease::{Lease, LeaseId},
     refusal::{Refusal, Refused},
-    settings::{OnAbandoned, OnStoreError},
     store::{AcquireRequest, Acquired, KeyState, Retention, StoreError},
 };
 
@@ -65,7 +64,7 @@ impl Engine {
         leading: Leading,
         deadline: Option<Instant>,
     ) -> Result<Running, Landing> {
-        let deadline = deadline.unwrap_or_else(|| far(Instant::now(), call.policy.wait));
+        let deadline = deadline.unwrap_or_else(|| far(Instant::now(), call.policy.wait()));
         match self.win(call, &leading, deadline).await {
             Ok((held, permit)) => Ok(Running::new(permit, leading, held)),
             Err(landing) => {
@@ -112,7 +111,7 @@ impl Engine {
                 Seen::Free => {}
                 Seen::Landed(landing) => return Err(landing),
                 Seen::Silent(error) => {
-                    if call.policy.on_store_error == OnStoreError::Bypass && leading.supersedes() {
+                    if call.policy.bypasses() && leading.supersedes() {
                         drop(permit);
                         leading.elsewhere();
                         match Box::pin(leading.superseded_outcome(deadline)).await {
@@ -202,11 +201,11 @@ impl Engine {
     fn withdraw(self: &Arc<Self>, call: &Call, lease_id: LeaseId) {
         let (engine, call) = (Arc::clone(self), call.clone());
         self.tasks.spawn(async move {
-            let lapsed = far(Instant::now(), call.policy.lease);
+            let lapsed = far(Instant::now(), call.policy.lease());
             loop {
                 match engine.bounded(engine.store.acquire(call.request(lease_id))).await {
                     Ok(Acquired::Granted(lease)) => {
-                        return engine.give_up(&lease, GivenUp::Released(call.policy.ttl)).await;
+                        return engine.give_up(&lease, GivenUp::Released(call.policy.ttl())).await;
                     }
                     Err(error) if error.is_unknown() => {}
                     _ => return,
@@ -224,9 +223,10 @@ impl Engine {
     pub(super) async fn acquire_to_complete(
         &self,
         call: &Call,
-        id: &mut Option<LeaseId>,
+        id: &mut Option<Box<LeaseId>>,
     ) -> Result<(Lease, Instant), Seen> {
-        let request = call.request(*id.get_or_insert_with(LeaseId::random)).takeover(true);
+        let lease_id = **id.get_or_insert_with(|| Box::new(LeaseId::random()));
+        let request = call.request(lease_id).takeover(true);
         let since = Instant::now();
         match self.bounded(self.store.acquire(request)).await {
             Err(error) if error.is_unknown() => Err(Seen::Silent(error)),
@@ -240,12 +240,12 @@ impl Engine {
 
 impl Call {
     fn request(&self, lease_id: LeaseId) -> AcquireRequest<'_> {
-        let halt = self.policy.on_abandoned == OnAbandoned::Halt;
-        AcquireRequest::new(&self.key, &self.fingerprint, lease_id, self.policy.lease)
+        let halt = self.policy.halts();
+        AcquireRequest::new(&self.key, &self.fingerprint, lease_id, self.policy.lease())
             .takeover(!halt)
             .retention(match halt {
                 true => Retention::UntilResolved,
-                false => Retention::For(self.policy.ttl),
+                false => Retention::For(self.policy.ttl()),
             })
     }
 
@@ -272,7 +272,7 @@ impl Call {
     /// Row "store unreachable or full": `Ok` when the handler may run without a lease.
     fn without_store(&self, error: StoreError) -> Result<(), Landing> {
         let (key, operation, source) = (self.key.short(), &self.operation, error.source());
-        if self.policy.on_store_error == OnStoreError::Bypass {
+        if self.policy.bypasses() {
             tracing::error!(%key, %operation, source, "{error}; on_store_error = bypass: running UNGUARDED");
             return Ok(());
         }

@@ -5,12 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use super::{Call, Engine, Verdict, execute::Executed};
-use crate::{
-    lease::Lease,
-    record::Record,
-    settings::{OnAbandoned, OnRecordFailure},
-    store::StoreError,
-};
+use crate::{lease::Lease, record::Record, store::StoreError};
 
 /// How long a client is held while a store that gives no answer is asked again.
 pub(crate) const CONFIRM: Duration = Duration::from_secs(1);
@@ -37,10 +32,10 @@ impl<'a> Entry<'a> {
     /// What an outcome asks that is not to be recorded.
     pub(super) fn giving_back<A>(call: &Call, executed: &Executed<A>) -> Self {
         let no_effect = matches!(executed, Ok(Verdict::Transient { no_effect: true, .. }));
-        match call.policy.on_abandoned {
-            OnAbandoned::Halt if !no_effect => Self::Abandon,
+        match call.policy.halts() && !no_effect {
+            true => Self::Abandon,
             // Under `rerun` a transient answer or a panic means "safe to repeat".
-            OnAbandoned::Halt | OnAbandoned::Rerun => Self::Release,
+            false => Self::Release,
         }
     }
 }
@@ -48,9 +43,9 @@ impl<'a> Entry<'a> {
 impl Call {
     /// How long a client is held while the store gives no answer.
     pub(super) fn patience(&self, entry: Entry<'_>) -> Duration {
-        match (entry, self.policy.on_record_failure) {
-            (Entry::Complete(_), OnRecordFailure::Withhold) => self.policy.wait.max(CONFIRM),
-            _ => CONFIRM,
+        match matches!(entry, Entry::Complete(_)) && self.policy.withholds() {
+            true => self.policy.wait().max(CONFIRM),
+            false => CONFIRM,
         }
     }
 }
@@ -65,8 +60,10 @@ impl Engine {
         until: Instant,
     ) -> Result<(), StoreError> {
         let entering = match entry {
-            Entry::Complete(record) => self.store.complete(lease, record.clone(), call.policy.ttl),
-            Entry::Release => self.store.release(lease, call.policy.ttl),
+            Entry::Complete(record) => {
+                self.store.complete(lease, record.clone(), call.policy.ttl())
+            }
+            Entry::Release => self.store.release(lease, call.policy.ttl()),
             Entry::Abandon => self.store.abandon(lease),
         };
         self.bounded_until(until, entering).await

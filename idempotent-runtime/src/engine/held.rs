@@ -17,7 +17,7 @@ use crate::{
     flight::{Landing, Leading},
     heartbeat::{Beating, LeaseWatch},
     lease::{Lease, LeaseId},
-    settings::OnAbandoned,
+    settings::Spec,
 };
 
 /// The right to run the handler once.
@@ -74,12 +74,11 @@ impl Running {
 /// A lease, renewed while this exists.
 pub(super) struct Held {
     engine: Arc<Engine>,
-    retention: Duration,
-    halt: bool,
+    spec: &'static Spec,
     beating: Beating,
     handler: Handler,
-    /// Of an `acquire` to complete that got no answer.
-    regaining: Option<LeaseId>,
+    /// Of an `acquire` to complete that got no answer. Boxed, as few have one and all are moved.
+    regaining: Option<Box<LeaseId>>,
 }
 
 /// How far the handler came, which decides what dropping its lease means.
@@ -96,11 +95,9 @@ enum Handler {
 impl Held {
     /// `since` is when the `acquire` that won the lease was first sent.
     pub(super) fn new(engine: &Arc<Engine>, lease: Lease, call: &Call, since: Instant) -> Self {
-        let beating = engine.heartbeat.start(lease, call.policy.lease, since);
-        let (engine, retention) = (Arc::clone(engine), call.policy.ttl);
-        let halt = call.policy.on_abandoned == OnAbandoned::Halt;
-        let handler = Handler::Waiting;
-        Self { engine, retention, halt, beating, handler, regaining: None }
+        let beating = engine.heartbeat.start(lease, call.policy.lease(), since);
+        let (engine, spec) = (Arc::clone(engine), call.policy.spec);
+        Self { engine, spec, beating, handler: Handler::Waiting, regaining: None }
     }
 
     /// Acquires the operation once more, only to complete it.
@@ -141,9 +138,20 @@ impl Held {
 impl Drop for Held {
     fn drop(&mut self) {
         self.engine.heartbeat.end(&self.beating);
+        if self.handler != Handler::Ended {
+            self.unsettled();
+        }
+    }
+}
+
+impl Held {
+    /// Apart, as few leases come to it.
+    #[cold]
+    fn unsettled(&self) {
+        let policy = self.engine.policy(self.spec);
         let given_up = match self.handler {
-            Handler::Waiting => GivenUp::Released(self.retention),
-            Handler::Begun if self.halt => GivenUp::Abandoned,
+            Handler::Waiting => GivenUp::Released(policy.ttl()),
+            Handler::Begun if policy.halts() => GivenUp::Abandoned,
             Handler::Begun | Handler::Ended => return,
         };
         if let Ok(runtime) = Handle::try_current() {

@@ -12,10 +12,7 @@ use super::{
     far,
     held::Running,
 };
-use crate::{
-    flight::Landing, lease::Lease, record::Record, refusal::Refusal, settings::OnRecordFailure,
-    store::StoreError,
-};
+use crate::{flight::Landing, lease::Lease, record::Record, refusal::Refusal, store::StoreError};
 
 /// What became of the handler's transaction.
 enum Committed {
@@ -44,8 +41,8 @@ impl Engine {
             held.outlive_max_run();
         }
         let entry = Entry::giving_back(call, &executed);
-        let withhold = call.policy.on_record_failure == OnRecordFailure::Withhold;
-        let patience = if withhold { call.policy.wait.max(CONFIRM) } else { CONFIRM };
+        let withhold = call.policy.withholds();
+        let patience = if withhold { call.policy.wait().max(CONFIRM) } else { CONFIRM };
         let until = far(Instant::now(), patience);
         let (landing, ended) = match self.committed(call, &lease, entry, until).await {
             Committed::Record(record) => {
@@ -76,7 +73,7 @@ impl Engine {
         entry: Entry<'_>,
         until: Instant,
     ) -> Committed {
-        let patience = far(Instant::now(), call.policy.wait);
+        let patience = far(Instant::now(), call.policy.wait());
         let mut backoff = Backoff::new();
         loop {
             let seen = match self.look(call).await {

@@ -16,7 +16,6 @@ use crate::{
     flight::Landing,
     record::Record,
     refusal::Refusal,
-    settings::OnRecordFailure,
     store::{MemoryStore, StoreError},
 };
 
@@ -34,7 +33,7 @@ impl Engine {
     ) -> bool {
         match &self.memory {
             Some(memory) if !call.is_recorded() => {
-                running.enter_at_once(memory, Entry::of(call, executed), call.policy.ttl)
+                running.enter_at_once(memory, Entry::of(call, executed), call.policy.ttl())
             }
             _ => false,
         }
@@ -118,7 +117,7 @@ impl Engine {
     ) -> Answer<A> {
         // An answer that may not be the only one, or that must not pass before its tombstone, is
         // not given.
-        let withhold = call.policy.on_record_failure == OnRecordFailure::Withhold;
+        let withhold = call.policy.withholds();
         let hold_back = withhold || lost || record.is_tombstone();
         if !hold_back {
             running.leading.publish(Landing::Record(record.clone()));
@@ -137,7 +136,7 @@ impl Engine {
         let engine = Arc::clone(self);
         self.tasks.spawn(async move {
             let _permit = permit;
-            let give_up = far(Instant::now(), call.policy.ttl);
+            let give_up = far(Instant::now(), call.policy.ttl());
             // No client is held any more: a slow store has all the time that it may take.
             let patience = CONFIRM.max(engine.settings.store_timeout);
             while Instant::now() < give_up {
@@ -181,7 +180,7 @@ impl Engine {
         drop(held);
         self.tasks.spawn(async move {
             let _permit = permit;
-            let until = far(Instant::now(), call.policy.lease.max(RELEASE));
+            let until = far(Instant::now(), call.policy.lease().max(RELEASE));
             let entry = if abandon { Entry::Abandon } else { Entry::Release };
             engine.returned(&call, &lease, entry, StoreError::Timeout, until).await;
         });

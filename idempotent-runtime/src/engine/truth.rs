@@ -74,7 +74,7 @@ impl Engine {
 
     /// The lease was lost: waits for whoever has it, or acquires what nobody holds, only to complete.
     async fn regain(&self, call: &Call, held: &mut Held, until: Instant) -> Result<(), Truth> {
-        let patience = far(Instant::now(), call.policy.wait);
+        let patience = far(Instant::now(), call.policy.wait());
         let mut backoff = Backoff::new();
         loop {
             let seen = match self.look(call).await {

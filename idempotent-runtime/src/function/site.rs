@@ -31,7 +31,7 @@ impl Site {
         Self { spec, place, is_known: OnceLock::new(), other: OnceLock::new() }
     }
 
-    pub(super) fn spec(&self) -> &Spec {
+    pub(super) fn spec(&'static self) -> &'static Spec {
         &self.spec
     }
 

@@ -1,7 +1,6 @@
 //! Reads a body up to a bound: a request's for its fingerprint, an answer's for its record.
 
 use std::{
-    mem,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -10,125 +9,121 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
-/// A body, as far as it was read.
-pub(crate) enum Captured<B: Body> {
+/// What reading a body came to, whose errors are `E`.
+pub(crate) enum Captured<E> {
     /// All of it.
-    Whole { bytes: Bytes, trailers: Option<HeaderMap> },
-    /// More than the bound: what was read, and the rest.
-    TooLarge { read: Bytes, rest: B },
+    Whole { bytes: Bytes, trailers: Option<Box<HeaderMap>> },
+    /// More than the bound: what was read. The body has the rest.
+    TooLarge { read: Bytes },
     /// It failed half-way.
-    Failed { read: Bytes, error: B::Error },
-}
-
-/// Reads `body` to its end, or past `max` bytes.
-pub(crate) fn capture<B: Body>(body: B, max: usize) -> Capture<B> {
-    Capture(State::New(body, max))
-}
-
-/// A body that is being read. Most come in one piece: what has to be waited for is kept on the heap,
-/// so that futures in which nothing waits stay small.
-pub(crate) struct Capture<B>(State<B>);
-
-enum State<B> {
-    New(B, usize),
-    Waiting(Box<Reading<B>>),
-    Done,
-}
-
-impl<B> Future for Capture<B>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    type Output = Captured<B>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Captured<B>> {
-        let captured = match mem::replace(&mut self.0, State::Done) {
-            State::New(body, max) if body.size_hint().lower() > max as u64 => {
-                return Poll::Ready(Captured::TooLarge { read: Bytes::new(), rest: body });
-            }
-            State::New(body, max) => begin(body, max, cx),
-            State::Waiting(mut reading) => {
-                let frame = reading.poll(cx);
-                reading.go_on(frame, cx)
-            }
-            State::Done => panic!("a body that was read to its end is polled again"),
-        };
-        match captured {
-            Ok(captured) => Poll::Ready(captured),
-            Err(reading) => {
-                self.0 = State::Waiting(reading);
-                Poll::Pending
-            }
-        }
-    }
+    Failed { read: Bytes, error: E },
 }
 
 /// What a body gives when it is asked.
-type Polled<B> = Poll<Option<Result<Frame<Bytes>, <B as Body>::Error>>>;
+type Polled<E> = Poll<Option<Result<Frame<Bytes>, E>>>;
 
-/// Most bodies are one frame and their end, for which nothing has to be kept.
-fn begin<B>(mut body: B, max: usize, cx: &mut Context<'_>) -> Result<Captured<B>, Box<Reading<B>>>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    let (first, next) = match Pin::new(&mut body).poll_frame(cx) {
-        Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-            Ok(read) if read.len() > max => return Ok(Captured::TooLarge { read, rest: body }),
-            // To `None`, whatever the body says of its end: one that checks itself fails there.
-            Ok(first) => (first, Pin::new(&mut body).poll_frame(cx)),
-            Err(frame) => (Bytes::new(), Poll::Ready(Some(Ok(frame)))),
-        },
-        polled => (Bytes::new(), polled),
-    };
-    if matches!(next, Poll::Ready(None)) {
-        return Ok(Captured::Whole { bytes: first, trailers: None });
-    }
-    let read = Buffer { first, all: None };
-    Box::new(Reading { body, max, read, trailers: None }).go_on(next, cx)
-}
-
-struct Reading<B> {
-    body: B,
+/// Reads a body to its end, or past `max` bytes. The body stays where it is.
+pub(crate) struct Capture {
     max: usize,
-    read: Buffer,
-    trailers: Option<HeaderMap>,
+    /// Most bodies come in one piece: what has to be waited for is kept on the heap, so that futures
+    /// in which nothing waits stay small.
+    begun: Option<Box<Begun>>,
 }
 
-impl<B> Reading<B>
-where
-    B: Body<Data = Bytes> + Unpin,
-{
-    fn poll(&mut self, cx: &mut Context<'_>) -> Polled<B> {
-        Pin::new(&mut self.body).poll_frame(cx)
+/// What was read so far.
+struct Begun {
+    read: Buffer,
+    trailers: Option<Box<HeaderMap>>,
+}
+
+impl Capture {
+    pub(crate) fn new(max: usize) -> Self {
+        Self { max, begun: None }
+    }
+
+    /// Asked with the same body each time, until it is ready.
+    pub(crate) fn poll<B>(&mut self, body: &mut B, cx: &mut Context<'_>) -> Poll<Captured<B::Error>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        match self.begun.take() {
+            None => self.begin(body, cx),
+            Some(begun) => {
+                let next = Pin::new(&mut *body).poll_frame(cx);
+                self.go_on(*begun, next, body, cx)
+            }
+        }
+    }
+
+    /// Most bodies are one frame and their end, for which nothing has to be kept.
+    fn begin<B>(&mut self, body: &mut B, cx: &mut Context<'_>) -> Poll<Captured<B::Error>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
+        let first = match Pin::new(&mut *body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                Ok(read) if read.len() > self.max => {
+                    return Poll::Ready(Captured::TooLarge { read });
+                }
+                Ok(first) => first,
+                Err(frame) => {
+                    let next = Poll::Ready(Some(Ok(frame)));
+                    return self.go_on(Begun::with(Bytes::new()), next, body, cx);
+                }
+            },
+            Poll::Ready(None) => return whole(Bytes::new(), None),
+            next => return self.go_on(Begun::with(Bytes::new()), next, body, cx),
+        };
+        // To `None`, whatever the body says of its end: one that checks itself fails there.
+        match Pin::new(&mut *body).poll_frame(cx) {
+            Poll::Ready(None) => whole(first, None),
+            next => self.go_on(Begun::with(first), next, body, cx),
+        }
     }
 
     /// Takes what the body gave, and reads on until it has to wait.
-    fn go_on(
-        mut self: Box<Self>,
-        mut polled: Polled<B>,
+    #[cold]
+    fn go_on<B>(
+        &mut self,
+        mut begun: Begun,
+        mut next: Polled<B::Error>,
+        body: &mut B,
         cx: &mut Context<'_>,
-    ) -> Result<Captured<B>, Box<Self>> {
+    ) -> Poll<Captured<B::Error>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+    {
         loop {
-            let Poll::Ready(frame) = polled else { return Err(self) };
+            let Poll::Ready(frame) = next else {
+                self.begun = Some(Box::new(begun));
+                return Poll::Pending;
+            };
             match frame.map(|frame| frame.map(Frame::into_data)) {
-                None => {
-                    let bytes = self.read.into_bytes();
-                    return Ok(Captured::Whole { bytes, trailers: self.trailers });
-                }
+                None => return whole(begun.read.into_bytes(), begun.trailers),
                 Some(Ok(Ok(data))) => {
-                    self.read.push(data);
-                    if self.read.len() > self.max {
-                        let read = self.read.into_bytes();
-                        return Ok(Captured::TooLarge { read, rest: self.body });
+                    begun.read.push(data);
+                    if begun.read.len() > self.max {
+                        return Poll::Ready(Captured::TooLarge { read: begun.read.into_bytes() });
                     }
                 }
-                Some(Ok(Err(frame))) => self.trailers = frame.into_trailers().ok(),
+                Some(Ok(Err(frame))) => begun.trailers = frame.into_trailers().ok().map(Box::new),
                 Some(Err(error)) => {
-                    return Ok(Captured::Failed { read: self.read.into_bytes(), error });
+                    let read = begun.read.into_bytes();
+                    return Poll::Ready(Captured::Failed { read, error });
                 }
             }
-            polled = self.poll(cx);
+            next = Pin::new(&mut *body).poll_frame(cx);
         }
+    }
+}
+
+fn whole<E>(bytes: Bytes, trailers: Option<Box<HeaderMap>>) -> Poll<Captured<E>> {
+    Poll::Ready(Captured::Whole { bytes, trailers })
+}
+
+impl Begun {
+    fn with(first: Bytes) -> Self {
+        Self { read: Buffer { first, all: None }, trailers: None }
     }
 }
 

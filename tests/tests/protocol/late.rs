@@ -259,6 +259,10 @@ async fn what_is_read_late_is_what_axum_makes_of_the_request() {
     async fn json(axum::Json(Counted(amount)): axum::Json<Counted>) -> String {
         amount.to_string()
     }
+    // What is wrong deep inside is said with the path to it.
+    async fn deep(axum::Json(rows): axum::Json<Vec<(u8, [Counted; 2])>>) -> String {
+        rows.len().to_string()
+    }
     #[idempotent(key = header("Idempotency-Key"))]
     async fn guarded_text(body: String) -> String {
         format!("{} {}", body.len(), body.trim())
@@ -271,13 +275,19 @@ async fn what_is_read_late_is_what_axum_makes_of_the_request() {
     async fn guarded_json(axum::Json(Counted(amount)): axum::Json<Counted>) -> String {
         amount.to_string()
     }
+    #[idempotent(key = header("Idempotency-Key"))]
+    async fn guarded_deep(axum::Json(rows): axum::Json<Vec<(u8, [Counted; 2])>>) -> String {
+        rows.len().to_string()
+    }
     let bare = Router::new()
+        .route("/deep", axum::routing::post(deep))
         .route("/text", axum::routing::post(text))
         .route("/bytes", axum::routing::post(bytes))
         .route("/json", axum::routing::post(json))
         .layer(DefaultBodyLimit::disable());
     let runtime = Idempotency::builder(MemoryStore::new()).max_request_bytes(usize::MAX).build();
     let guarded = Router::new()
+        .route("/deep", axum::routing::post(guarded_deep))
         .route("/text", axum::routing::post(guarded_text))
         .route("/bytes", axum::routing::post(guarded_bytes))
         .route("/json", axum::routing::post(guarded_json))
@@ -285,9 +295,20 @@ async fn what_is_read_late_is_what_axum_makes_of_the_request() {
         .layer(DefaultBodyLimit::disable());
     // More than axum takes where nothing says how much.
     let large = [vec![b' '; 3 << 20], b"7".to_vec()].concat();
-    let bodies: [&[u8]; 8] =
-        [b"7", b"", b"7 7", b"{", b"\"much\"", b"\xff\xfe", "é".as_bytes(), &large];
-    for path in ["/text", "/bytes", "/json"] {
+    let bodies: [&[u8]; 11] = [
+        b"7",
+        b"",
+        b"7 7",
+        b"{",
+        b"\"much\"",
+        b"\xff\xfe",
+        "é".as_bytes(),
+        &large,
+        b"[[1, [7, 8]], [2, [7, 8]]]",
+        b"[[1, [7, 8]], [2, [7, \"much\"]]]",
+        b"[[1, [7, 8]]] and more",
+    ];
+    for path in ["/text", "/bytes", "/json", "/deep"] {
         for (nth, body) in bodies.iter().enumerate() {
             let ask = || {
                 let ask = post(path).key(&format!("{path}-{nth}"));
