@@ -13,9 +13,7 @@ impl Seeded {
     pub(crate) fn random() -> Self {
         Self(rand::random())
     }
-}
 
-impl Seeded {
     /// Of a word that is a part of a digest.
     pub(crate) fn of_word(self, word: u64) -> u64 {
         fold(word ^ self.0[0], self.0[1])

@@ -71,18 +71,18 @@ where
         state: &S,
     ) -> impl Future<Output = Result<Self, Self::Rejection>> + Send {
         let due: Box<dyn Extract<T>> = Box::new(With::new(state.clone()));
-        Taken { reading: Reading::of(request), due: Some(due) }
+        Making { reading: Reading::of(request), due: Some(due) }
     }
 }
 
 /// A last argument that is being made. Not an async function, whose future would move what it is made
 /// of once more.
-struct Taken<T> {
+struct Making<T> {
     reading: Reading,
     due: Option<Box<dyn Extract<T>>>,
 }
 
-impl<T> Future for Taken<T> {
+impl<T> Future for Making<T> {
     type Output = Result<Guarded<T>, GuardedRejection>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

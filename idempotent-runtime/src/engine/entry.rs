@@ -42,8 +42,9 @@ impl<'a> Entry<'a> {
 
 impl Call {
     /// How long a client is held while the store gives no answer.
-    pub(super) fn patience(&self, entry: Entry<'_>) -> Duration {
-        match matches!(entry, Entry::Complete(_)) && self.policy.withholds() {
+    /// `records` says whether a record is at stake.
+    pub(super) fn patience(&self, records: bool) -> Duration {
+        match records && self.policy.withholds() {
             true => self.policy.wait().max(CONFIRM),
             false => CONFIRM,
         }

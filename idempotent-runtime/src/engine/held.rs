@@ -133,19 +133,8 @@ impl Held {
     pub(super) fn outlive_max_run(&self) {
         self.engine.heartbeat.outlive_max_run(&self.beating);
     }
-}
 
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.engine.heartbeat.end(&self.beating);
-        if self.handler != Handler::Ended {
-            self.unsettled();
-        }
-    }
-}
-
-impl Held {
-    /// Apart, as few leases come to it.
+    /// What dropping it means where nobody settled it. Apart, as few leases come to it.
     #[cold]
     fn unsettled(&self) {
         let policy = self.engine.policy(self.spec);
@@ -158,6 +147,15 @@ impl Held {
             let (engine, lease) = (Arc::clone(&self.engine), self.lease().clone());
             let told = async move { engine.give_up(&lease, given_up).await };
             runtime.spawn(self.engine.tasks.track_future(told));
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.engine.heartbeat.end(&self.beating);
+        if self.handler != Handler::Ended {
+            self.unsettled();
         }
     }
 }

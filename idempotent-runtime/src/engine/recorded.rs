@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{
     Answer, Backoff, Call, Ended, Engine, Verdict,
     claim::Seen,
-    entry::{CONFIRM, Entry, pause},
+    entry::{Entry, pause},
     execute::Executed,
     far,
     held::Running,
@@ -41,9 +41,7 @@ impl Engine {
             held.outlive_max_run();
         }
         let entry = Entry::giving_back(call, &executed);
-        let withhold = call.policy.withholds();
-        let patience = if withhold { call.policy.wait().max(CONFIRM) } else { CONFIRM };
-        let until = far(Instant::now(), patience);
+        let until = far(Instant::now(), call.patience(true));
         let (landing, ended) = match self.committed(call, &lease, entry, until).await {
             Committed::Record(record) => {
                 (Landing::Record(record.clone()), Ended::committed(executed, record))

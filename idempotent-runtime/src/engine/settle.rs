@@ -52,8 +52,9 @@ impl Engine {
             return Box::pin(self.settle_recorded(call, running, executed)).await;
         }
         let entry = Entry::of(call, &executed);
-        let until = far(Instant::now(), call.patience(entry));
-        if matches!(entry, Entry::Complete(_)) {
+        let completes = matches!(entry, Entry::Complete(_));
+        let until = far(Instant::now(), call.patience(completes));
+        if completes {
             running.leading.ended();
         }
         if let Some(lease) = running.end()

@@ -105,7 +105,11 @@ async fn trailers_of_an_answer_over_the_cap_pass() {
 /// CASES 21: a stream is a tombstone whatever its size, and each of its chunks passes when it comes.
 #[tokio::test(start_paused = true)]
 async fn an_event_stream_passes_as_it_comes_and_is_not_executed_again() {
-    for kind in ["text/event-stream", "text/event-stream; charset=utf-8", "Text/Event-Stream"] {
+    for kind in [
+        "text/event-stream",
+        "text/event-stream; charset=utf-8",
+        " Text/Event-Stream ;charset=utf-8",
+    ] {
         let (app, effects) = answering(move |_| {
             let body = Frames::body(&["data: 1\n\n", "data: 2\n\n"], End::Stall);
             ([("content-type", kind)], body)
@@ -120,6 +124,17 @@ async fn an_event_stream_passes_as_it_comes_and_is_not_executed_again() {
             assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), event);
         }
         assert_not_replayable(&app, &effects).await;
+    }
+}
+
+/// What only begins like the content type of a stream is recorded.
+#[tokio::test]
+async fn what_is_no_event_stream_is_recorded() {
+    for kind in ["text/event", "text/event-streams", "text/event-stream-x; charset=utf-8"] {
+        let (app, effects) = answering(move |_| ([("content-type", kind)], "all of it"));
+        assert_eq!(ask(&app).await.text(), "all of it");
+        assert!(ask(&app).await.is_replayed(), "{kind}");
+        assert_eq!(effects.count(), 1);
     }
 }
 
