@@ -65,6 +65,11 @@ impl AttemptSlot {
         self.0.granted.get()?.execution.as_ref()
     }
 
+    /// Whether the handler has begun a step that did not fail.
+    pub(crate) fn has_steps(&self) -> bool {
+        self.execution().is_some_and(Execution::has_steps)
+    }
+
     /// Whether the handler has begun to record in its own transaction.
     pub(crate) fn is_recorded(&self) -> bool {
         self.execution().is_some_and(Execution::is_recorded)
@@ -125,6 +130,12 @@ impl Attempt {
 
     /// An idempotency key to send on to the API called `name`: 32 hex digits, the same in every
     /// attempt of this operation, different for every name. Random where the request has no key.
+    ///
+    /// A client's key that is used again after its record expired is a new operation, and has another
+    /// downstream key. So has one that the store no longer knows: forgotten by an operator, or lost with
+    /// a store that keeps nothing on disk. Where a restart must not change it, use a durable store.
+    /// Under `on_store_error = bypass` it belongs to no life of the key, and differs from that of
+    /// guarded attempts.
     pub fn downstream_key(&self, name: &str) -> String {
         let slot = &self.0.0;
         let key = match slot.granted.get() {
@@ -133,6 +144,12 @@ impl Attempt {
         };
         let mut encoder = KeyEncoder::new(b'D');
         encoder.bytes(key.as_bytes());
+        match self.execution() {
+            Some(execution) => {
+                encoder.integer(false, execution.lease().first_token.as_u64().into());
+            }
+            None => encoder.absent(),
+        }
         encoder.text(name);
         StorageKey::from_bytes(encoder.digest(None, &[])).to_string()[..32].to_owned()
     }

@@ -29,7 +29,7 @@ use self::{
     tasks::{Part, Run},
 };
 pub(crate) use self::{
-    answer::{Answer, Verdict},
+    answer::{Answer, Effect, Verdict},
     entry::{Backoff, CONFIRM, pause},
 };
 use crate::{
@@ -39,7 +39,7 @@ use crate::{
     heartbeat::{Heartbeat, far},
     key::StorageKey,
     observe::Observer,
-    operation::Operation,
+    operation::OperationName,
     refusal::Refusal,
     settings::{Policy, Settings, Spec},
     store::{ErasedStore, MemoryStore, Store},
@@ -61,7 +61,7 @@ pub(crate) struct Engine {
 /// One guarded request. Frozen before the handler's body runs.
 #[derive(Clone)]
 pub(crate) struct Call {
-    pub(crate) operation: Operation,
+    pub(crate) operation: OperationName,
     pub(crate) key: StorageKey,
     pub(crate) fingerprint: Fingerprint,
     pub(crate) policy: Policy,
@@ -75,6 +75,11 @@ impl Call {
     /// Whether the handler has begun to record in its own transaction.
     fn is_recorded(&self) -> bool {
         self.attempt.as_ref().is_some_and(AttemptSlot::is_recorded)
+    }
+
+    /// Whether this attempt has begun a step.
+    fn has_steps(&self) -> bool {
+        self.attempt.as_ref().is_some_and(AttemptSlot::has_steps)
     }
 
     fn observe(&self, observer: &Observer, outcome: &'static str) {
@@ -305,7 +310,7 @@ impl Engine {
                 Joined::Waiter(waiter) => waiter,
             };
             match waiter.outcome(deadline).await.map(Answer::landed) {
-                None => break Refusal::InProgress.into(),
+                None => break Answer::Refused(waiter.in_progress()),
                 Some(Some(answer)) => break answer,
                 // The flight vanished: the store has to be asked.
                 Some(None) => {

@@ -105,13 +105,11 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn of(refused: Refused, operation: &'static str) -> Self {
-        let Refused { refusal, source } = refused;
+        let retry_after = refused.retry_after().unwrap_or_default();
+        let Refused { refusal, source, .. } = refused;
         match refusal {
             Refusal::KeyReused => Self::KeyReused { operation },
-            Refusal::InProgress => {
-                let retry_after = refusal.retry_after().unwrap_or_default();
-                Self::InProgress { retry_after }
-            }
+            Refusal::InProgress => Self::InProgress { retry_after },
             Refusal::OutcomeUnknown => Self::OutcomeUnknown { operation },
             Refusal::NotReplayable => Self::NotReplayable { operation },
             Refusal::StoreUnavailable => Self::StoreUnavailable { source },

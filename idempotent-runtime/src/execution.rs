@@ -51,11 +51,11 @@ impl Execution {
         self.watch.lost().await;
     }
 
-    /// One call of the store that extends the lease.
-    pub(crate) async fn renew(&self) -> Result<(), StoreError> {
+    /// One call of the store that extends the lease and makes room for the result of a step.
+    pub(crate) async fn reserve_step(&self) -> Result<(), StoreError> {
         let sent = Instant::now();
         let store = self.engine.store();
-        self.engine.bounded(store.renew(self.lease(), self.policy.lease())).await?;
+        self.engine.bounded(store.reserve_step(self.lease(), self.policy.lease())).await?;
         self.watch.extend(sent, self.policy.lease());
         Ok(())
     }
@@ -64,6 +64,11 @@ impl Execution {
     pub(crate) fn begin_step(&self, name: &str) -> Option<Begun<'_>> {
         let fresh = lock(&self.steps).insert(name.into());
         fresh.then(|| Begun { steps: &self.steps, name: name.into(), ended: false })
+    }
+
+    /// Whether a step was begun that did not fail.
+    pub(crate) fn has_steps(&self) -> bool {
+        !lock(&self.steps).is_empty()
     }
 
     /// The handler records in its own transaction: from now on only the store knows its outcome.

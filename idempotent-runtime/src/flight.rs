@@ -59,6 +59,8 @@ struct State {
     phase: Phase,
     /// While it is running, unless it runs without.
     lease: Option<Arc<LeaseWatch>>,
+    /// When the lease of a process that seems to be gone runs out.
+    lapses: Option<Instant>,
     /// How many listen to `changed`: most flights land before anybody does.
     listening: usize,
 }
@@ -183,7 +185,12 @@ impl Flight {
         Self {
             key,
             fingerprint,
-            state: Mutex::new(State { phase: Phase::Claiming, lease: None, listening: 0 }),
+            state: Mutex::new(State {
+                phase: Phase::Claiming,
+                lease: None,
+                lapses: None,
+                listening: 0,
+            }),
             changed: Notify::new(),
             waiting: AtomicUsize::new(0),
             requester_gone: AtomicBool::new(false),
@@ -254,6 +261,13 @@ impl Flight {
         }
     }
 
+    /// What a request is told that gives up waiting for it.
+    pub(crate) fn in_progress(&self) -> Refused {
+        let lapses = lock(&self.state).lapses;
+        let left = lapses.map(|at| at.saturating_duration_since(Instant::now()));
+        Refused::in_progress(left)
+    }
+
     /// Marks that the request which began the flight is gone.
     pub(crate) fn desert(&self) {
         self.requester_gone.store(true, Ordering::Release);
@@ -299,6 +313,11 @@ impl Leading {
     /// Whether anybody wants the answer.
     pub(crate) fn is_wanted(&self) -> bool {
         self.has_requester() || self.flight.waiting.load(Ordering::Acquire) > 0
+    }
+
+    /// Notes when the lease of a process that seems to be gone runs out; `None` where it is alive.
+    pub(crate) fn lapses(&self, at: Option<Instant>) {
+        lock(&self.flight.state).lapses = at;
     }
 
     pub(crate) fn elsewhere(&self) {
@@ -378,6 +397,11 @@ impl Waiter {
     /// Waits for the outcome until `deadline`; `None` when patience ran out first.
     pub(crate) async fn outcome(&self, deadline: Instant) -> Option<Landing> {
         self.flight.outcome(deadline, || self.lease_lost()).await
+    }
+
+    /// What a request is told that gives up waiting.
+    pub(crate) fn in_progress(&self) -> Refused {
+        self.flight.in_progress()
     }
 
     async fn lease_lost(&self) {

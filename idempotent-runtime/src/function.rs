@@ -24,14 +24,14 @@ pub use self::{
 use self::attempt::Asked;
 use crate::{
     content::ContentKey,
-    engine::{self, Answer, Verdict},
+    engine::{self, Answer, Effect, Verdict},
     error::Error,
     fingerprint::Fingerprint,
     flight::Landing,
     idempotency::Idempotency,
     key::StorageKey,
     key_part::{KeyEncoder, KeyPart},
-    operation::Operation,
+    operation::OperationName,
     record::{Metadata, Record},
     store::BoxError,
 };
@@ -166,14 +166,14 @@ impl OneCall {
     fn recall<A>(&self) -> Option<Answer<A>> {
         let engine = &self.runtime.engine;
         let answer = engine.recall(&self.key, &self.fingerprint)?;
-        let operation: Operation = Operation::Named(self.operation);
+        let operation = OperationName::from_static(self.operation);
         engine.observer.answered(&operation, &self.key, true, answer.outcome());
         Some(answer)
     }
 
     fn into_engine_call(self) -> engine::Call {
         engine::Call {
-            operation: Operation::Named(self.operation),
+            operation: OperationName::from_static(self.operation),
             key: self.key,
             fingerprint: self.fingerprint,
             policy: self.runtime.engine.policy(self.site.spec()),
@@ -198,8 +198,11 @@ impl Outcome {
         match catch_unwind(AssertUnwindSafe(|| values.encode(&returned))) {
             // Nobody shares an error: those who waited ask the store, and one of them runs.
             Ok(None) => {
-                let no_effect = asked.is_some_and(|asked| asked.has_no_effect());
-                Verdict::Transient { shared: Landing::Vanished, answer: returned, no_effect }
+                let effect = match asked.is_some_and(|asked| asked.has_no_effect()) {
+                    true => Effect::None,
+                    false => Effect::Possible,
+                };
+                Verdict::Transient { shared: Landing::Vanished, answer: returned, effect }
             }
             Ok(Some(Ok(bytes))) if bytes.len() <= self.max_bytes => {
                 self.record(Metadata::Value, Bytes::from(bytes.into_boxed_slice()), returned)

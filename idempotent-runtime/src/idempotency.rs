@@ -101,7 +101,8 @@ impl Idempotency {
         self.engine.bounded(self.engine.store().forget(&key, force)).await
     }
 
-    /// Decides what an abandoned operation is worth, which `on_abandoned = halt` leaves to a person.
+    /// Decides what an abandoned operation is worth, which `on_abandoned = halt` leaves to a person. What
+    /// was decided lasts as long as the operation's own record would: for the `ttl` of its attribute.
     ///
     /// # Errors
     ///
@@ -117,12 +118,13 @@ impl Idempotency {
         let (engine, store) = (&*self.engine, self.engine.store());
         let key = self.storage_key(scope, operation, &key);
         let state = engine.bounded(store.inspect(&key)).await?;
-        let KeyState::Abandoned { fingerprint, .. } = state else {
+        let KeyState::Abandoned { fingerprint, operation, ttl, .. } = state else {
             return Err(ResolveError::NotAbandoned);
         };
-        let Settings { lease, ttl, .. } = *engine.settings;
+        let lease = engine.settings.lease;
         // Should the second step fail, the outcome is as unknown as before.
         let request = AcquireRequest::new(&key, &fingerprint, LeaseId::random(), lease)
+            .operation(&operation, ttl)
             .retention(Retention::UntilResolved);
         let Acquired::Granted(lease) = engine.bounded(store.acquire(request)).await? else {
             return Err(ResolveError::NotAbandoned);

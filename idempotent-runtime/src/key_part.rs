@@ -129,16 +129,6 @@ impl KeyEncoder {
         self.prefixed(b's', text);
     }
 
-    /// Writes the string that the parts make together.
-    #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
-    pub(crate) fn joined(&mut self, parts: [&str; 3]) {
-        self.head(b's', parts.iter().map(|part| part.len()).sum());
-        for part in parts {
-            self.has_content |= !part.is_empty();
-            self.bytes.extend_from_slice(part.as_bytes());
-        }
-    }
-
     /// Writes bytes.
     pub fn bytes(&mut self, bytes: &[u8]) {
         self.prefixed(b'b', bytes);

@@ -124,14 +124,24 @@ pub struct Lease {
     pub token: FencingToken,
     /// Which execution of the operation this is: 1, 2, …
     pub attempt: u32,
+    /// The token of attempt 1: the same in all attempts of one life of the key. A key that is used
+    /// again after its record expired has another.
+    pub first_token: FencingToken,
     /// What earlier attempts saved.
     pub steps: SavedSteps,
 }
 
 impl Lease {
-    /// A lease as a store grants it, without steps.
+    /// A lease as a store grants it, the first of its key's life, without steps.
     pub fn new(key: StorageKey, id: LeaseId, token: FencingToken, attempt: u32) -> Self {
-        Self { key, id, token, attempt, steps: SavedSteps::default() }
+        Self { key, id, token, attempt, first_token: token, steps: SavedSteps::default() }
+    }
+
+    /// The same lease with the token that attempt 1 was granted with.
+    #[must_use]
+    pub fn with_first_token(mut self, token: FencingToken) -> Self {
+        self.first_token = token;
+        self
     }
 
     /// The same lease with the steps that earlier attempts saved.

@@ -185,6 +185,7 @@ pub use self::{
     key::{ShortKey, StorageKey},
     key_part::{KeyEncoder, KeyPart},
     lease::{FencingToken, Lease, LeaseId, SavedSteps, Steps},
+    operation::OperationName,
     record::{Headers, Metadata, MetadataError, Record},
     recording::{RecordError, Recording},
     settings::{OnAbandoned, OnRecordFailure, OnStoreError, RecordRule, defaults},

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Mutex};
 
-use crate::{key::StorageKey, operation::Operation, refusal::Refusal, sync::lock};
+use crate::{key::StorageKey, operation::OperationName, refusal::Refusal, sync::lock};
 
 /// Says how requests were answered.
 pub(crate) struct Observer {
@@ -17,9 +17,9 @@ impl Observer {
     }
 
     /// Says how a request was answered; of one whose client hung up, how it would have been.
-    pub(crate) fn answered<T: AsRef<str>>(
+    pub(crate) fn answered(
         &self,
-        operation: &Operation<T>,
+        operation: &OperationName,
         key: &StorageKey,
         has_scope: bool,
         outcome: &'static str,
@@ -37,7 +37,7 @@ impl Observer {
         }
     }
 
-    fn hint_scope<T: AsRef<str>>(&self, operation: &Operation<T>) {
+    fn hint_scope(&self, operation: &OperationName) {
         if lock(&self.hinted).insert(operation.to_string()) {
             tracing::warn!(
                 target: "idempotent_runtime",
@@ -51,7 +51,7 @@ impl Observer {
 }
 
 #[cfg(feature = "metrics")]
-fn count<T: AsRef<str>>(operation: &Operation<T>, outcome: &'static str, store: &'static str) {
+fn count(operation: &OperationName, outcome: &'static str, store: &'static str) {
     let operation = operation.to_string();
     metrics::counter!("idempotency_requests_total",
         "operation" => operation, "outcome" => outcome, "store" => store)
@@ -59,4 +59,4 @@ fn count<T: AsRef<str>>(operation: &Operation<T>, outcome: &'static str, store: 
 }
 
 #[cfg(not(feature = "metrics"))]
-fn count<T>(_: &Operation<T>, _: &'static str, _: &'static str) {}
+fn count(_: &OperationName, _: &'static str, _: &'static str) {}

@@ -1,68 +1,96 @@
 //! Operations: which handler a key belongs to.
 
-use std::{cell::RefCell, fmt, sync::Arc};
+use std::{cell::RefCell, fmt, ops::Deref, sync::Arc};
 
-use http::Method;
+use crate::recent::Recent;
 
-use crate::{key_part::KeyEncoder, recent::Recent};
+/// The name of an operation: what `operation = "…"` says, else method and route template, such as
+/// `POST /payments/{id}/refund`; of a function its module and name. Cloning it is cheap.
+#[derive(Clone)]
+pub struct OperationName(Name);
 
-/// The name of an operation: what `operation = "…"` says, else method and route template.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) enum Operation<T = Arc<str>> {
-    Named(&'static str),
-    #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
-    Route {
-        method: Method,
-        template: T,
-    },
+#[derive(Clone)]
+enum Name {
+    Static(&'static str),
+    Shared(Arc<str>),
 }
 
-impl Operation<&str> {
+impl OperationName {
+    /// A name that is known at compile time.
+    pub const fn from_static(name: &'static str) -> Self {
+        Self(Name::Static(name))
+    }
+
+    /// The name of a route. A thread serves few: their names are not put together for each request.
     #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
-    pub(crate) fn into_owned(self) -> Operation {
-        match self {
-            Self::Named(name) => Operation::Named(name),
-            Self::Route { method, template } => {
-                Operation::Route { method, template: kept_once(template) }
-            }
+    pub(crate) fn of_route(method: &str, template: &str) -> Self {
+        thread_local! {
+            static SEEN: RefCell<Recent<str>> = const { RefCell::new(Recent::new()) };
+        }
+        let is_it = |seen: &str| {
+            let rest = seen.strip_prefix(method).and_then(|rest| rest.strip_prefix(' '));
+            rest == Some(template)
+        };
+        Self(Name::Shared(Recent::find(&SEEN, is_it).unwrap_or_else(|| {
+            let name = Arc::from(format!("{method} {template}"));
+            Recent::remember(&SEEN, &name);
+            name
+        })))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        match &self.0 {
+            Name::Static(name) => name,
+            Name::Shared(name) => name,
         }
     }
 }
 
-/// A thread serves few routes: their templates are not copied for each request.
-#[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
-fn kept_once(template: &str) -> Arc<str> {
-    thread_local! {
-        static SEEN: RefCell<Recent<str>> = const { RefCell::new(Recent::new()) };
-    }
-    Recent::find(&SEEN, |seen| seen == template).unwrap_or_else(|| {
-        let template = Arc::from(template);
-        Recent::remember(&SEEN, &template);
-        template
-    })
-}
-
-impl<T: AsRef<str>> Operation<T> {
-    /// Writes the name as [`StorageKey::derive`](crate::StorageKey::derive) takes it.
-    #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
-    pub(crate) fn encode(&self, encoder: &mut KeyEncoder) {
-        match self {
-            Self::Named(name) => encoder.text(name),
-            Self::Route { method, template } => {
-                encoder.joined([method.as_str(), " ", template.as_ref()]);
-            }
-        }
+impl Default for OperationName {
+    /// The empty name.
+    fn default() -> Self {
+        Self::from_static("")
     }
 }
 
-impl<T: AsRef<str>> fmt::Display for Operation<T> {
+impl From<&str> for OperationName {
+    fn from(name: &str) -> Self {
+        Self(Name::Shared(name.into()))
+    }
+}
+
+impl From<String> for OperationName {
+    fn from(name: String) -> Self {
+        Self(Name::Shared(name.into()))
+    }
+}
+
+impl Deref for OperationName {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl PartialEq for OperationName {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for OperationName {}
+
+impl fmt::Display for OperationName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Named(name) => f.write_str(name),
-            Self::Route { method, template } => {
-                write!(f, "{method} {}", template.as_ref())
-            }
-        }
+        f.write_str(self)
+    }
+}
+
+impl fmt::Debug for OperationName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OperationName({})", self.as_str())
     }
 }
 
@@ -71,29 +99,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_route_and_its_name_are_one_operation() {
-        let route = Operation::Route { method: Method::POST, template: "/payments/{id}" };
-        let encoded = |write: &dyn Fn(&mut KeyEncoder)| {
-            let mut encoder = KeyEncoder::new(b'K');
-            write(&mut encoder);
-            encoder.digest(None, &[])
-        };
-        let name = route.to_string();
-        assert_eq!(name, "POST /payments/{id}");
-        assert_eq!(encoded(&|e| route.encode(e)), encoded(&|e| e.text(&name)));
+    fn a_name_is_its_text_however_it_was_made() {
+        let route = OperationName::of_route("POST", "/payments/{id}");
+        assert_eq!(&*route, "POST /payments/{id}");
+        assert_eq!(route, OperationName::from_static("POST /payments/{id}"));
+        assert_eq!(route, OperationName::from("POST /payments/{id}"));
+        assert_ne!(route, OperationName::of_route("PUT", "/payments/{id}"));
     }
 
     /// However many routes a thread serves, each is told by its own name.
     #[test]
-    fn a_template_that_is_kept_is_that_of_its_own_route() {
-        let route = |template| Operation::Route { method: Method::POST, template };
+    fn a_name_that_is_kept_is_that_of_its_own_route() {
         for _ in 0..2 {
-            for template in ["/a", "/b", "/c", "/d", "/e", "/f"] {
-                assert_eq!(route(template).into_owned().to_string(), format!("POST {template}"));
+            for template in ["/a", "/b", "/c", "/d", "/e", "/f", "/a b", ""] {
+                for method in ["POST", "PUT", "POS", ""] {
+                    let name = OperationName::of_route(method, template);
+                    assert_eq!(&*name, format!("{method} {template}"));
+                }
             }
-            let Operation::Route { template: one, .. } = route("/a").into_owned() else { panic!() };
-            let Operation::Route { template: two, .. } = route("/a").into_owned() else { panic!() };
-            assert!(Arc::ptr_eq(&one, &two));
+            let share = |one: OperationName, two: OperationName| match (one.0, two.0) {
+                (Name::Shared(one), Name::Shared(two)) => Arc::ptr_eq(&one, &two),
+                _ => false,
+            };
+            let name = || OperationName::of_route("POST", "/a");
+            assert!(share(name(), name()));
         }
     }
 }

@@ -36,17 +36,29 @@ pub(crate) enum Refusal {
 pub(crate) struct Refused {
     pub(crate) refusal: Refusal,
     pub(crate) source: Option<Arc<StoreError>>,
+    /// When to ask again, where that is known better than [`Refusal::retry_after`].
+    retry_after: Option<Duration>,
 }
 
 impl Refused {
     pub(crate) fn by_store(refusal: Refusal, source: StoreError) -> Self {
-        Self { refusal, source: Some(Arc::new(source)) }
+        Self { refusal, source: Some(Arc::new(source)), retry_after: None }
+    }
+
+    /// `lapses_in` is what is left of the lease of a process that seems to be gone.
+    pub(crate) fn in_progress(lapses_in: Option<Duration>) -> Self {
+        Self { refusal: Refusal::InProgress, source: None, retry_after: lapses_in }
+    }
+
+    /// When to ask again, where that makes sense.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        self.retry_after.or_else(|| self.refusal.retry_after())
     }
 }
 
 impl From<Refusal> for Refused {
     fn from(refusal: Refusal) -> Self {
-        Self { refusal, source: None }
+        Self { refusal, source: None, retry_after: None }
     }
 }
 

@@ -58,7 +58,7 @@ impl Attempt {
             begun.end();
             return Ok(saved);
         }
-        execution.hold_lease().await.map_err(refused)?;
+        execution.reserve().await.map_err(refused)?;
         let value = work.await?;
         let bytes = execution.encode_step(&value).map_err(refused)?;
         execution.save_step(name, &bytes).await.map_err(refused)?;
@@ -89,12 +89,13 @@ impl Execution {
         }
     }
 
-    /// Renews the lease, so that a step does not begin under one that is about to run out.
-    async fn hold_lease(&self) -> Result<(), StepRefusal> {
+    /// Renews the lease, so that a step does not begin under one that is about to run out, and finds
+    /// room for its result before it has an effect.
+    async fn reserve(&self) -> Result<(), StepRefusal> {
         let until = far(Instant::now(), CONFIRM);
         let mut backoff = Backoff::new();
         loop {
-            match self.renew().await {
+            match self.reserve_step().await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_unknown() && pause(&mut backoff, until).await => {}
                 Err(error) => return Err(error.into()),

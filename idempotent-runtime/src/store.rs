@@ -1,7 +1,7 @@
 //! The contract between the engine and whatever remembers.
 //!
 //! A storage key is *absent*, *leased*, *remembered* (released, or abandoned when its lease ran out)
-//! or *completed*. The correctness of one execution rests on these steps being atomic in the store,
+//! or *completed*. A key that was *freed* is absent, but for its token and the id of its last lease. The correctness of one execution rests on these steps being atomic in the store,
 //! and on nothing else.
 
 mod cached;
@@ -19,7 +19,9 @@ use crate::{
     fingerprint::Fingerprint,
     key::StorageKey,
     lease::{FencingToken, Lease, LeaseId},
+    operation::OperationName,
     record::Record,
+    settings::defaults,
 };
 
 /// Remembers which operations run and which have ended.
@@ -39,6 +41,10 @@ use crate::{
 /// - Results are byte-exact: an empty body, `0`, `false`, `""`, `[]`, `null` are results.
 /// - An expired record is never returned, even before it is purged.
 /// - A call that times out may still be applied later; callers treat it as *unknown*.
+/// - A key has one *life* after the other. A life begins with attempt 1 and ends when its record expires,
+///   when it is no longer remembered, when it is freed or forgotten. All leases of a life have the
+///   [`first_token`](Lease::first_token) that its attempt 1 was granted with.
+/// - Operation and ttl are kept as the last granted `acquire` said them, for the person who decides.
 pub trait Store: Send + Sync + 'static {
     /// Asks for the lease of a key; see [`Acquired`] for the answers.
     ///
@@ -94,6 +100,24 @@ pub trait Store: Send + Sync + 'static {
         retention: Duration,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// Gives a lease back as if the key had never been asked for: the request had no effect, and the
+    /// next `acquire`, **of whichever fingerprint**, begins a new life of the key, as attempt 1 and
+    /// without steps. [`inspect`](Self::inspect) answers [`KeyState::Absent`].
+    ///
+    /// For `retention` the store remembers two things: the token, as the next one is greater, and the
+    /// lease's id, which [`acquire`](Self::acquire) refuses with [`StoreError::LeaseLost`].
+    ///
+    /// Repeating it after a lost answer gives [`StoreError::LeaseLost`]; the caller then reads the key.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::LeaseLost`] when the lease is not this one any more.
+    fn free(
+        &self,
+        lease: &Lease,
+        retention: Duration,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// Lets a lease run out now: the outcome is unknown. The key is remembered for as long as its
     /// `acquire` asked. A `renew` that arrives later is refused with [`StoreError::LeaseLost`].
     ///
@@ -102,11 +126,32 @@ pub trait Store: Send + Sync + 'static {
     /// [`StoreError::LeaseLost`] when the lease is not this one any more.
     fn abandon(&self, lease: &Lease) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// Called before a step of a handler runs: extends the lease as [`renew`](Self::renew) does, and
+    /// makes sure that the step's result can be saved. The effect of a step that could not be saved
+    /// would be repeated by the next attempt.
+    ///
+    /// A store with a bound answers [`StoreError::Full`] here, and takes the result in
+    /// [`save_step`](Self::save_step) even where it is full by then. Without a bound there is nothing to
+    /// do but to renew.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::Full`] when there is no room; [`StoreError::LeaseLost`] when the lease is not this
+    /// one any more.
+    fn reserve_step(
+        &self,
+        lease: &Lease,
+        lease_for: Duration,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send {
+        self.renew(lease, lease_for)
+    }
+
     /// Keeps the result of one step of a handler. Repeating it with equal bytes is `Ok`.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Full`] when there is no room for it;
+    /// [`StoreError::Full`] when there is no room for it, which
+    /// [`reserve_step`](Self::reserve_step) should have said before the step ran;
     /// [`StoreError::LeaseLost`] when the lease is not this one any more;
     /// [`StoreError::StepConflict`] when the name has another value.
     fn save_step(
@@ -182,18 +227,42 @@ pub struct AcquireRequest<'a> {
     pub retention: Retention,
     /// Whether an abandoned lease may be taken over.
     pub takeover: bool,
+    /// The name of the operation, for people. Not compared: the key is made of it already.
+    pub operation: &'a OperationName,
+    /// For how long the operation's record would be replayable, for the person who decides what an
+    /// abandoned operation came to.
+    pub ttl: Duration,
 }
 
+static UNNAMED: OperationName = OperationName::from_static("");
+
 impl<'a> AcquireRequest<'a> {
-    /// A request that takes over abandoned leases and is remembered for a day.
+    /// A request that takes over abandoned leases and is remembered for a day, of an operation without
+    /// a name whose record is replayable for a day.
     pub fn new(
         key: &'a StorageKey,
         fingerprint: &'a Fingerprint,
         lease_id: LeaseId,
         lease_for: Duration,
     ) -> Self {
-        let retention = Retention::For(Duration::from_hours(24));
-        Self { key, fingerprint, lease_id, lease_for, retention, takeover: true }
+        let ttl = defaults::TTL;
+        Self {
+            key,
+            fingerprint,
+            lease_id,
+            lease_for,
+            retention: Retention::For(ttl),
+            takeover: true,
+            operation: &UNNAMED,
+            ttl,
+        }
+    }
+
+    /// Sets the name of the operation and for how long its record is replayable.
+    #[must_use]
+    pub fn operation(mut self, operation: &'a OperationName, ttl: Duration) -> Self {
+        (self.operation, self.ttl) = (operation, ttl);
+        self
     }
 
     /// Sets how long the key is remembered after the lease ran out.
@@ -264,6 +333,10 @@ pub enum KeyState {
         attempt: u32,
         /// Its fencing token.
         token: FencingToken,
+        /// The name of the operation.
+        operation: OperationName,
+        /// For how long its record would be replayable.
+        ttl: Duration,
         /// When the lease runs out, unless it is renewed.
         expires_in: Duration,
     },
@@ -275,6 +348,10 @@ pub enum KeyState {
         attempt: u32,
         /// Its fencing token.
         token: FencingToken,
+        /// The name of the operation.
+        operation: OperationName,
+        /// For how long its record would be replayable.
+        ttl: Duration,
     },
     /// A lease ran out without an outcome.
     Abandoned {
@@ -284,6 +361,10 @@ pub enum KeyState {
         attempt: u32,
         /// Its fencing token.
         token: FencingToken,
+        /// The name of the operation.
+        operation: OperationName,
+        /// For how long its record would be replayable.
+        ttl: Duration,
     },
     /// The operation has ended.
     Completed {

@@ -16,7 +16,7 @@ use http_body_util::{BodyExt as _, Full};
 
 use super::marks::{DoNotRecord, NoEffect};
 use crate::{
-    engine::{Answer, Call, Verdict},
+    engine::{Answer, Call, Effect, Verdict},
     fingerprint::Fingerprint,
     flight::Landing,
     http::{
@@ -42,7 +42,7 @@ pub(super) fn response(answer: Answer<Box<Response>>, runtime: &Idempotency) -> 
         Answer::Own(response) => response,
         Answer::Replay(record) => replay(&record, true),
         Answer::Shared(record) | Answer::Committed(record) => replay(&record, false),
-        Answer::Refused(refused) => problem_response(refused.refusal.into(), Some(runtime)),
+        Answer::Refused(refused) => problem_response(refused.into(), Some(runtime)),
     }
 }
 
@@ -166,10 +166,10 @@ impl Shape<'_> {
                 self.unrecordable(response)
             }
             Captured::Failed { read, error } => {
-                let no_effect = has::<NoEffect>(response.extensions());
+                let effect = self.worth_of(&response).unwrap_or(Effect::Possible);
                 *response.body_mut() = Body::new(Resumed::<Body>::failed(read, error));
                 let shared = Landing::Transient(None);
-                Verdict::Transient { shared, answer: response, no_effect }
+                Verdict::Transient { shared, answer: response, effect }
             }
         }
     }
@@ -182,52 +182,92 @@ impl Shape<'_> {
 
     /// An answer that can be given again.
     fn worth(self, answer: Box<Response>, record: Record) -> Verdict<Box<Response>> {
-        if self.is_final(&answer) {
-            return Verdict::Final { record, answer };
+        match self.worth_of(&answer) {
+            None => Verdict::Final { record, answer },
+            Some(effect) => {
+                Verdict::Transient { shared: Landing::Transient(Some(record)), answer, effect }
+            }
         }
-        let no_effect = has::<NoEffect>(answer.extensions());
-        Verdict::Transient { shared: Landing::Transient(Some(record)), answer, no_effect }
     }
 
     /// An answer that passes through: a stream, an upgrade, a body past the bound.
     #[cold]
     fn unrecordable(self, answer: Box<Response>) -> Verdict<Box<Response>> {
-        let no_effect = has::<NoEffect>(answer.extensions());
-        match self.is_final(&answer) {
-            true => {
+        match self.worth_of(&answer) {
+            None => {
                 let metadata = Metadata::Tombstone { status: Some(answer.status()) };
                 let record = Record::new(*self.fingerprint, metadata, Bytes::new());
                 Verdict::Final { record, answer }
             }
-            false => Verdict::Transient { shared: Landing::Transient(None), answer, no_effect },
+            Some(effect) => Verdict::Transient { shared: Landing::Transient(None), answer, effect },
         }
     }
 
-    fn is_final(self, answer: &Response) -> bool {
+    /// What a transient answer says of the operation's effect; `None` of a final one.
+    fn worth_of(self, answer: &Response) -> Option<Effect> {
         let extensions = answer.extensions();
-        !has::<DoNotRecord>(extensions)
-            && !has::<NoEffect>(extensions)
-            && is_final(answer.status(), self.policy.record())
+        if !extensions.is_empty() {
+            if has::<NoEffect>(extensions) {
+                return Some(Effect::None);
+            }
+            if has::<DoNotRecord>(extensions) {
+                let by_status = worth_of(answer.status(), self.policy.record());
+                return Some(by_status.unwrap_or(Effect::Possible));
+            }
+        }
+        let effect = worth_of(answer.status(), self.policy.record())?;
+        let retryable = is_retryable(answer.status()) && self.policy.halts();
+        Some(if retryable { Effect::NotApplied } else { effect })
     }
 }
 
-/// Whether an answer with this status is the outcome of the operation. An upgrade (101) is: what
-/// follows on its connection has begun.
-fn is_final(status: StatusCode, rule: RecordRule) -> bool {
-    if status == StatusCode::SWITCHING_PROTOCOLS {
-        return true;
-    }
+/// [`Shape::worth_of`] by the status alone. An upgrade (101) is final: what follows on its connection
+/// has begun.
+fn worth_of(status: StatusCode, rule: RecordRule) -> Option<Effect> {
     match rule {
-        RecordRule::All => !status.is_informational(),
-        RecordRule::Success => status.is_success(),
-        RecordRule::Final => {
-            !(status.is_informational()
-                || status.is_server_error()
-                || status == StatusCode::REQUEST_TIMEOUT
-                || status == StatusCode::TOO_EARLY
-                || status == StatusCode::TOO_MANY_REQUESTS)
+        _ if status == StatusCode::SWITCHING_PROTOCOLS => None,
+        _ if status.is_informational() => Some(Effect::Possible),
+        RecordRule::All => None,
+        RecordRule::Success if status.is_success() => None,
+        RecordRule::Success if status.is_client_error() => Some(Effect::NotApplied),
+        RecordRule::Success => Some(Effect::Possible),
+        RecordRule::Final if !status.is_client_error() && !status.is_server_error() => None,
+        RecordRule::Final if asks_for_another_request(status) => Some(Effect::NotApplied),
+        RecordRule::Final if status.is_server_error() || is_retryable(status) => {
+            Some(Effect::Possible)
         }
+        RecordRule::Final => None,
     }
+}
+
+/// By their definition the request may be sent again as it is: RFC 9110, section 15.5.9; RFC 8470,
+/// section 5.2; RFC 6585, section 4.
+fn is_retryable(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_EARLY | StatusCode::TOO_MANY_REQUESTS
+    )
+}
+
+/// By their definition the request was not applied, and another one (signed in, with a length, smaller,
+/// under another condition) is asked for: RFC 9110, section 15.5; RFC 6585, sections 3 and 5; of 423,
+/// RFC 4918, section 11.3.
+fn asks_for_another_request(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::UNAUTHORIZED
+            | StatusCode::PROXY_AUTHENTICATION_REQUIRED
+            | StatusCode::LENGTH_REQUIRED
+            | StatusCode::PRECONDITION_FAILED
+            | StatusCode::PAYLOAD_TOO_LARGE
+            | StatusCode::UNSUPPORTED_MEDIA_TYPE
+            | StatusCode::EXPECTATION_FAILED
+            | StatusCode::MISDIRECTED_REQUEST
+            | StatusCode::LOCKED
+            | StatusCode::UPGRADE_REQUIRED
+            | StatusCode::PRECONDITION_REQUIRED
+            | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
+    )
 }
 
 fn is_event_stream(headers: &HeaderMap) -> bool {

@@ -18,7 +18,7 @@ use crate::{
     idempotency::Idempotency,
     key::StorageKey,
     key_part::{KeyEncoder, KeyPart},
-    operation::Operation,
+    operation::OperationName,
     settings::{Settings, Spec},
 };
 
@@ -42,7 +42,7 @@ pub(super) struct Options {
 
 /// What a request is told apart by.
 struct Frozen {
-    operation: Operation,
+    operation: OperationName,
     key: StorageKey,
     fingerprint: Fingerprint,
     has_scope: bool,
@@ -218,8 +218,7 @@ impl Kept {
         let secret = settings.secret.as_ref();
         let mut encoder = scope.unwrap_or_else(KeyEncoder::without_scope);
         let operation = operation(spec, self)?;
-        operation.encode(&mut encoder);
-        let operation = operation.into_owned();
+        encoder.text(&operation);
         encoder.expect_content();
         let Some(key) = key else {
             let fingerprint = self.digest(settings, has_scope, &mut KeyEncoder::storage_key());
@@ -273,12 +272,12 @@ impl Frozen {
     }
 }
 
-fn operation<'a>(spec: &Spec, kept: &'a Kept) -> Result<Operation<&'a str>, Problem> {
+fn operation(spec: &Spec, kept: &Kept) -> Result<OperationName, Problem> {
     if let Some(name) = spec.operation {
-        return Ok(Operation::Named(name));
+        return Ok(OperationName::from_static(name));
     }
     let route = kept.route().ok_or(Problem::OperationMissing)?;
-    Ok(Operation::Route { method: kept.method().clone(), template: route.as_str() })
+    Ok(OperationName::of_route(kept.method().as_str(), route.as_str()))
 }
 
 impl fmt::Debug for Call {

@@ -12,8 +12,20 @@ use crate::{
 pub(crate) enum Verdict<A> {
     /// Record it, then answer. A tombstone is recorded before its answer passes.
     Final { record: Record, answer: A },
-    /// Release, then answer. Those who waited are told `shared`.
-    Transient { shared: Landing, answer: A, no_effect: bool },
+    /// Give the key back, then answer. Those who waited are told `shared`.
+    Transient { shared: Landing, answer: A, effect: Effect },
+}
+
+/// What a transient answer says of the operation's effect.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Effect {
+    /// There may have been one.
+    Possible,
+    /// The status says that the request was not applied, and asks for another one.
+    #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
+    NotApplied,
+    /// The handler says that there was none.
+    None,
 }
 
 /// What a request is answered with.
@@ -40,8 +52,8 @@ impl<A> Verdict<A> {
     pub(super) fn split(self) -> (Verdict<()>, A) {
         match self {
             Self::Final { record, answer } => (Verdict::Final { record, answer: () }, answer),
-            Self::Transient { shared, answer, no_effect } => {
-                (Verdict::Transient { shared, answer: (), no_effect }, answer)
+            Self::Transient { shared, answer, effect } => {
+                (Verdict::Transient { shared, answer: (), effect }, answer)
             }
         }
     }

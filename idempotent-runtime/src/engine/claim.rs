@@ -1,6 +1,6 @@
 //! Row "look-up": asks the store for the lease, and waits while another process holds it.
 
-use std::{error::Error as _, sync::Arc};
+use std::{error::Error as _, sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
@@ -24,8 +24,8 @@ const TRIES: usize = 2;
 pub(super) enum Seen {
     /// Nobody holds it, and it has no outcome.
     Free,
-    /// Another process holds the lease.
-    Elsewhere,
+    /// Another process holds the lease, which runs out then unless it is renewed.
+    Elsewhere(Duration),
     /// There is an answer.
     Landed(Landing),
     /// Nothing: it could not be asked, or has no room.
@@ -68,8 +68,12 @@ impl Engine {
         match self.win(call, &leading, deadline).await {
             Ok((held, permit)) => Ok(Running::new(permit, leading, held)),
             Err(landing) => {
-                leading.land(|| landing.clone());
-                Err(landing)
+                let own = match &landing {
+                    Landing::Vanished => Landing::Refused(leading.flight().in_progress()),
+                    landing => landing.clone(),
+                };
+                leading.land(|| landing);
+                Err(own)
             }
         }
     }
@@ -121,9 +125,10 @@ impl Engine {
                     }
                     return call.without_store(error).map(|()| (None, permit));
                 }
-                Seen::Elsewhere => {
+                Seen::Elsewhere(expires_in) => {
                     drop(permit);
                     leading.elsewhere();
+                    call.note_lapse(leading, expires_in);
                     Box::pin(self.watch(call, leading, deadline)).await?;
                 }
             }
@@ -148,8 +153,9 @@ impl Engine {
             match self.look(call).await {
                 Seen::Free => return Ok(()),
                 Seen::Landed(landing) => return Err(landing),
+                Seen::Elsewhere(expires_in) => call.note_lapse(leading, expires_in),
                 // A store that is away for a moment is asked again while patience lasts.
-                Seen::Elsewhere | Seen::Silent(_) => {}
+                Seen::Silent(_) => {}
             }
         }
     }
@@ -166,7 +172,7 @@ impl Engine {
         }
         match state {
             KeyState::Completed { record, .. } => Seen::Landed(Landing::Record(record)),
-            KeyState::Leased { .. } => Seen::Elsewhere,
+            KeyState::Leased { expires_in, .. } => Seen::Elsewhere(expires_in),
             KeyState::Absent | KeyState::Released { .. } | KeyState::Abandoned { .. } => Seen::Free,
         }
     }
@@ -243,6 +249,7 @@ impl Call {
         let halt = self.policy.halts();
         AcquireRequest::new(&self.key, &self.fingerprint, lease_id, self.policy.lease())
             .takeover(!halt)
+            .operation(&self.operation, self.policy.ttl())
             .retention(match halt {
                 true => Retention::UntilResolved,
                 false => Retention::For(self.policy.ttl()),
@@ -252,7 +259,7 @@ impl Call {
     fn granted(&self, acquired: Acquired) -> Result<Lease, Seen> {
         Err(match acquired {
             Acquired::Granted(lease) => return Ok(lease),
-            Acquired::InFlight { .. } => Seen::Elsewhere,
+            Acquired::InFlight { lease_expires_in } => Seen::Elsewhere(lease_expires_in),
             Acquired::FingerprintMismatch => Seen::Landed(Refusal::KeyReused.into()),
             Acquired::Abandoned { .. } => Seen::Landed(Refusal::OutcomeUnknown.into()),
             // Compared here too, whatever the store did.
@@ -261,6 +268,14 @@ impl Call {
             }
             Acquired::Completed { record, .. } => Seen::Landed(Landing::Record(record)),
         })
+    }
+
+    /// A lease that was not renewed when it was due belongs to a process that is gone: those who give up
+    /// waiting are told when it runs out.
+    fn note_lapse(&self, leading: &Leading, expires_in: Duration) {
+        // Renewed at a third; a renewal may be a little late.
+        let missed = expires_in < self.policy.lease().mul_f64(0.6);
+        leading.lapses(missed.then(|| far(Instant::now(), expires_in)));
     }
 
     fn unreadable(&self, error: StoreError) -> Landing {

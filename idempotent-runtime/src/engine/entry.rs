@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use super::{Call, Engine, Verdict, execute::Executed};
-use crate::{lease::Lease, record::Record, store::StoreError};
+use super::{Call, Effect, Engine, Verdict, execute::Executed};
+use crate::{
+    lease::Lease,
+    record::Record,
+    store::{StoreCall, StoreError},
+};
 
 /// How long a client is held while a store that gives no answer is asked again.
 pub(crate) const CONFIRM: Duration = Duration::from_secs(1);
@@ -15,27 +19,46 @@ pub(crate) const CONFIRM: Duration = Duration::from_secs(1);
 pub(super) enum Entry<'a> {
     /// It is final.
     Complete(&'a Record),
-    /// It may be repeated.
+    /// It is not.
+    GiveBack(GiveBack),
+}
+
+/// How a lease is given back without an outcome.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum GiveBack {
+    /// The operation may be repeated.
     Release,
+    /// It had no effect: the key may be used for another request.
+    Free,
     /// `halt`: it may have had its effect.
     Abandon,
 }
 
 impl<'a> Entry<'a> {
-    pub(super) fn of<A>(call: &Call, executed: &'a Executed<A>) -> Self {
+    pub(super) fn of<A>(call: &Call, lease: &Lease, executed: &'a Executed<A>) -> Self {
         match executed {
             Ok(Verdict::Final { record, .. }) => Self::Complete(record),
-            _ => Self::giving_back(call, executed),
+            _ => Self::GiveBack(GiveBack::of(call, lease, executed)),
         }
     }
+}
 
+impl GiveBack {
     /// What an outcome asks that is not to be recorded.
-    pub(super) fn giving_back<A>(call: &Call, executed: &Executed<A>) -> Self {
-        let no_effect = matches!(executed, Ok(Verdict::Transient { no_effect: true, .. }));
-        match call.policy.halts() && !no_effect {
-            true => Self::Abandon,
+    pub(super) fn of<A>(call: &Call, lease: &Lease, executed: &Executed<A>) -> Self {
+        let effect = match executed {
+            Ok(Verdict::Transient { effect, .. }) => *effect,
+            _ => Effect::Possible,
+        };
+        match effect {
+            // What a step has done would be done again by a life of the key that knows nothing of it.
+            Effect::NotApplied | Effect::None if lease.steps.is_empty() && !call.has_steps() => {
+                Self::Free
+            }
+            Effect::None => Self::Release,
+            Effect::NotApplied | Effect::Possible if call.policy.halts() => Self::Abandon,
             // Under `rerun` a transient answer or a panic means "safe to repeat".
-            false => Self::Release,
+            Effect::NotApplied | Effect::Possible => Self::Release,
         }
     }
 }
@@ -64,10 +87,20 @@ impl Engine {
             Entry::Complete(record) => {
                 self.store.complete(lease, record.clone(), call.policy.ttl())
             }
-            Entry::Release => self.store.release(lease, call.policy.ttl()),
-            Entry::Abandon => self.store.abandon(lease),
+            Entry::GiveBack(how) => self.give_back(call, lease, how),
         };
         self.bounded_until(until, entering).await
+    }
+}
+
+impl Engine {
+    fn give_back<'a>(&'a self, call: &Call, lease: &'a Lease, how: GiveBack) -> StoreCall<'a, ()> {
+        match how {
+            GiveBack::Release => self.store.release(lease, call.policy.ttl()),
+            // No `acquire` that was sent under the lease arrives later than that.
+            GiveBack::Free => self.store.free(lease, call.policy.lease()),
+            GiveBack::Abandon => self.store.abandon(lease),
+        }
     }
 }
 

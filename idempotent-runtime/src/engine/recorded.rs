@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{
     Answer, Backoff, Call, Ended, Engine, Verdict,
     claim::Seen,
-    entry::{Entry, pause},
+    entry::{Entry, GiveBack, pause},
     execute::Executed,
     far,
     held::Running,
@@ -40,9 +40,9 @@ impl Engine {
         if let Some(held) = &running.held {
             held.outlive_max_run();
         }
-        let entry = Entry::giving_back(call, &executed);
+        let how = GiveBack::of(call, &lease, &executed);
         let until = far(Instant::now(), call.patience(true));
-        let (landing, ended) = match self.committed(call, &lease, entry, until).await {
+        let (landing, ended) = match self.committed(call, &lease, how, until).await {
             Committed::Record(record) => {
                 (Landing::Record(record.clone()), Ended::committed(executed, record))
             }
@@ -51,9 +51,8 @@ impl Engine {
             Committed::Unknown => {
                 tracing::error!(key = %call.key.short(), operation = %call.operation,
                     "it is not known whether the handler's transaction was committed");
-                let abandon = matches!(entry, Entry::Abandon);
                 let refusal = Refusal::StoreUnavailable;
-                self.give_back_later(call.clone(), *running, abandon, refusal.into());
+                self.give_back_later(call.clone(), *running, how, refusal.into());
                 return Ended::Answer(refusal.into());
             }
         };
@@ -68,18 +67,20 @@ impl Engine {
         &self,
         call: &Call,
         lease: &Lease,
-        entry: Entry<'_>,
+        how: GiveBack,
         until: Instant,
     ) -> Committed {
         let patience = far(Instant::now(), call.policy.wait());
         let mut backoff = Backoff::new();
         loop {
             let seen = match self.look(call).await {
-                Seen::Free | Seen::Elsewhere => match self.enter(call, lease, entry, until).await {
-                    Ok(()) => return Committed::Nothing,
-                    Err(StoreError::LeaseLost) => self.look(call).await,
-                    Err(error) => Seen::Silent(error),
-                },
+                Seen::Free | Seen::Elsewhere(_) => {
+                    match self.enter(call, lease, Entry::GiveBack(how), until).await {
+                        Ok(()) => return Committed::Nothing,
+                        Err(StoreError::LeaseLost) => self.look(call).await,
+                        Err(error) => Seen::Silent(error),
+                    }
+                }
                 seen => seen,
             };
             let (limit, late) = match seen {
@@ -87,7 +88,7 @@ impl Engine {
                 Seen::Landed(landing) => return Committed::Other(landing),
                 // The lease was another's, who gave it back: nothing of ours can be committed.
                 Seen::Free => return Committed::Nothing,
-                Seen::Elsewhere => (patience, Committed::Other(Refusal::InProgress.into())),
+                Seen::Elsewhere(_) => (patience, Committed::Other(Refusal::InProgress.into())),
                 Seen::Silent(error) => {
                     tracing::warn!(key = %call.key.short(), %error, "no answer on what was committed");
                     (until, Committed::Unknown)

@@ -6,7 +6,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{
     Answer, Call, Ended, Engine, Verdict,
-    entry::{CONFIRM, Entry},
+    entry::{CONFIRM, Entry, GiveBack},
     execute::Executed,
     far,
     held::Running,
@@ -32,9 +32,7 @@ impl Engine {
         executed: &Executed<A>,
     ) -> bool {
         match &self.memory {
-            Some(memory) if !call.is_recorded() => {
-                running.enter_at_once(memory, Entry::of(call, executed), call.policy.ttl())
-            }
+            Some(memory) if !call.is_recorded() => running.enter_at_once(memory, executed, call),
             _ => false,
         }
     }
@@ -51,13 +49,13 @@ impl Engine {
         if call.is_recorded() {
             return Box::pin(self.settle_recorded(call, running, executed)).await;
         }
-        let entry = Entry::of(call, &executed);
-        let completes = matches!(entry, Entry::Complete(_));
+        let completes = is_final(&executed);
         let until = far(Instant::now(), call.patience(completes));
         if completes {
             running.leading.ended();
         }
         if let Some(lease) = running.end()
+            && let entry = Entry::of(call, lease, &executed)
             && let Err(error) = self.enter(call, lease, entry, until).await
         {
             return Box::pin(self.unsettled(call, running, executed, error, until)).await;
@@ -75,15 +73,14 @@ impl Engine {
         until: Instant,
     ) -> Ended<A> {
         let Some(held) = &mut running.held else { return Ended::of(executed) };
-        let entry = Entry::of(call, &executed);
+        let entry = Entry::of(call, held.lease(), &executed);
+        let how = GiveBack::of(call, held.lease(), &executed);
         let truth = match entry {
             Entry::Complete(record) => {
                 held.outlive_max_run();
                 self.confirm(call, held, record, error, false, until).await
             }
-            Entry::Release | Entry::Abandon => {
-                self.returned(call, held.lease(), entry, error, until).await
-            }
+            Entry::GiveBack(how) => self.returned(call, held.lease(), how, error, until).await,
         };
         let landing = Landing::of(&executed, true);
         match (truth, executed) {
@@ -100,8 +97,7 @@ impl Engine {
                 Ended::Answer(self.unconfirmed(call, *running, record, answer, lost))
             }
             (Truth::Unknown { .. }, executed) => {
-                let abandon = matches!(Entry::of(call, &executed), Entry::Abandon);
-                self.give_back_later(call.clone(), *running, abandon, landing);
+                self.give_back_later(call.clone(), *running, how, landing);
                 Ended::of(executed)
             }
         }
@@ -172,7 +168,7 @@ impl Engine {
         self: &Arc<Self>,
         call: Call,
         running: Running,
-        abandon: bool,
+        how: GiveBack,
         landing: Landing,
     ) {
         let Running { leading, held: Some(held), permit } = running else { return };
@@ -182,8 +178,7 @@ impl Engine {
         self.tasks.spawn(async move {
             let _permit = permit;
             let until = far(Instant::now(), call.policy.lease().max(RELEASE));
-            let entry = if abandon { Entry::Abandon } else { Entry::Release };
-            engine.returned(&call, &lease, entry, StoreError::Timeout, until).await;
+            engine.returned(&call, &lease, how, StoreError::Timeout, until).await;
         });
     }
 }
@@ -197,17 +192,33 @@ impl Running {
     }
 
     /// Whether the store took what the handler's outcome asks of it.
-    fn enter_at_once(&mut self, memory: &MemoryStore, entry: Entry<'_>, ttl: Duration) -> bool {
-        if matches!(entry, Entry::Complete(_)) {
+    fn enter_at_once<A>(
+        &mut self,
+        memory: &MemoryStore,
+        executed: &Executed<A>,
+        call: &Call,
+    ) -> bool {
+        if is_final(executed) {
             self.leading.ended();
         }
         let Some(lease) = self.end() else { return false };
-        match entry {
-            Entry::Complete(record) => memory.complete_at_once(lease, record.clone(), ttl).is_ok(),
-            Entry::Release => memory.release_at_once(lease, ttl).is_ok(),
-            Entry::Abandon => false,
+        match Entry::of(call, lease, executed) {
+            Entry::Complete(record) => {
+                memory.complete_at_once(lease, record.clone(), call.policy.ttl()).is_ok()
+            }
+            Entry::GiveBack(GiveBack::Release) => {
+                memory.release_at_once(lease, call.policy.ttl()).is_ok()
+            }
+            Entry::GiveBack(GiveBack::Free) => {
+                memory.free_at_once(lease, call.policy.lease()).is_ok()
+            }
+            Entry::GiveBack(GiveBack::Abandon) => false,
         }
     }
+}
+
+fn is_final<A>(executed: &Executed<A>) -> bool {
+    matches!(executed, Ok(Verdict::Final { .. }))
 }
 
 impl Landing {

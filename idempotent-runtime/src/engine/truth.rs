@@ -5,7 +5,7 @@ use tokio::time::Instant;
 use super::{
     Backoff, Call, Engine,
     claim::Seen,
-    entry::{CONFIRM, Entry, pause},
+    entry::{CONFIRM, Entry, GiveBack, pause},
     far,
     held::Held,
 };
@@ -78,8 +78,8 @@ impl Engine {
         let mut backoff = Backoff::new();
         loop {
             let seen = match self.look(call).await {
-                Seen::Elsewhere if !held.may_have_regained() => Seen::Elsewhere,
-                Seen::Free | Seen::Elsewhere => match held.regain(call).await {
+                seen @ Seen::Elsewhere(_) if !held.may_have_regained() => seen,
+                Seen::Free | Seen::Elsewhere(_) => match held.regain(call).await {
                     Ok(()) => return Ok(()),
                     Err(seen) => seen,
                 },
@@ -87,7 +87,7 @@ impl Engine {
             };
             let (limit, late) = match seen {
                 Seen::Landed(landing) => return Err(Truth::Other(landing)),
-                Seen::Free | Seen::Elsewhere => {
+                Seen::Free | Seen::Elsewhere(_) => {
                     (patience, Truth::Other(Refusal::InProgress.into()))
                 }
                 Seen::Silent(_) => (until, Truth::Unknown { lost: true }),
@@ -98,13 +98,13 @@ impl Engine {
         }
     }
 
-    /// Releases or abandons until the store confirms or denies, up to `until`, after a first call
+    /// Gives a lease back until the store confirms or denies, up to `until`, after a first call
     /// ended with `error`.
     pub(super) async fn returned(
         &self,
         call: &Call,
         lease: &Lease,
-        entry: Entry<'_>,
+        how: GiveBack,
         error: StoreError,
         until: Instant,
     ) -> Truth {
@@ -115,7 +115,7 @@ impl Engine {
                 Ok(()) => return Truth::Ours,
                 Err(StoreError::LeaseLost) => match self.look(call).await {
                     Seen::Landed(landing) => return Truth::Other(landing),
-                    Seen::Free | Seen::Elsewhere => return Truth::Ours,
+                    Seen::Free | Seen::Elsewhere(_) => return Truth::Ours,
                     Seen::Silent(_) => {}
                 },
                 Err(error) => {
@@ -125,7 +125,7 @@ impl Engine {
             if !pause(&mut backoff, until).await {
                 return Truth::Unknown { lost: false };
             }
-            returned = self.enter(call, lease, entry, until).await;
+            returned = self.enter(call, lease, Entry::GiveBack(how), until).await;
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Problem answers: `application/problem+json` of RFC 9457.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use serde::Serialize;
 
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, Refused};
 
 /// Why a request is answered by the guard rather than by its handler.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -16,12 +18,19 @@ pub(crate) enum Problem {
     RuntimeMissing,
     OperationMissing,
     StepRefused,
-    Refused(Refusal),
+    /// And when to ask again, where that is known better than the refusal says.
+    Refused(Refusal, Option<Duration>),
 }
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        Self::Refused(refusal)
+        Self::Refused(refusal, None)
+    }
+}
+
+impl From<Refused> for Problem {
+    fn from(refused: Refused) -> Self {
+        Self::Refused(refused.refusal, refused.retry_after())
     }
 }
 
@@ -87,10 +96,12 @@ impl Problem {
         if let Ok(link) = link {
             headers.insert(header::LINK, link);
         }
-        if let Self::Refused(refusal) = self
-            && let Some(after) = refusal.retry_after()
+        if let Self::Refused(refusal, after) = self
+            && let Some(after) = after.or_else(|| refusal.retry_after())
         {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+            // Whole seconds, rounded up: a request that comes too early is refused again.
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
         }
         response
     }
@@ -136,7 +147,7 @@ impl Problem {
                 "Step was refused",
                 "a step of this operation did not run or was not saved; the steps before it are kept",
             )),
-            Self::Refused(refusal) => refused(refusal),
+            Self::Refused(refusal, _) => refused(refusal),
         }
     }
 }

@@ -179,8 +179,16 @@ impl<S: Store> Store for Cached<S> {
         self.store.release(lease, retention).await
     }
 
+    async fn free(&self, lease: &Lease, retention: Duration) -> Result<(), StoreError> {
+        self.store.free(lease, retention).await
+    }
+
     async fn abandon(&self, lease: &Lease) -> Result<(), StoreError> {
         self.store.abandon(lease).await
+    }
+
+    async fn reserve_step(&self, lease: &Lease, lease_for: Duration) -> Result<(), StoreError> {
+        self.store.reserve_step(lease, lease_for).await
     }
 
     async fn save_step(&self, lease: &Lease, name: &str, value: Bytes) -> Result<(), StoreError> {

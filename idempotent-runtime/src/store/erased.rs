@@ -17,7 +17,9 @@ pub(crate) trait ErasedStore: Send + Sync + 'static {
     -> StoreCall<'a, ()>;
     fn renew<'a>(&'a self, lease: &'a Lease, lease_for: Duration) -> StoreCall<'a, ()>;
     fn release<'a>(&'a self, lease: &'a Lease, retention: Duration) -> StoreCall<'a, ()>;
+    fn free<'a>(&'a self, lease: &'a Lease, retention: Duration) -> StoreCall<'a, ()>;
     fn abandon<'a>(&'a self, lease: &'a Lease) -> StoreCall<'a, ()>;
+    fn reserve_step<'a>(&'a self, lease: &'a Lease, lease_for: Duration) -> StoreCall<'a, ()>;
     fn save_step<'a>(&'a self, lease: &'a Lease, name: &'a str, value: Bytes) -> StoreCall<'a, ()>;
     fn inspect<'a>(&'a self, key: &'a StorageKey) -> StoreCall<'a, KeyState>;
     fn forget<'a>(&'a self, key: &'a StorageKey, force: bool) -> StoreCall<'a, bool>;
@@ -49,8 +51,16 @@ impl<S: Store> ErasedStore for S {
         Box::pin(Store::release(self, lease, retention))
     }
 
+    fn free<'a>(&'a self, lease: &'a Lease, retention: Duration) -> StoreCall<'a, ()> {
+        Box::pin(Store::free(self, lease, retention))
+    }
+
     fn abandon<'a>(&'a self, lease: &'a Lease) -> StoreCall<'a, ()> {
         Box::pin(Store::abandon(self, lease))
+    }
+
+    fn reserve_step<'a>(&'a self, lease: &'a Lease, lease_for: Duration) -> StoreCall<'a, ()> {
+        Box::pin(Store::reserve_step(self, lease, lease_for))
     }
 
     fn save_step<'a>(&'a self, lease: &'a Lease, name: &'a str, value: Bytes) -> StoreCall<'a, ()> {

@@ -286,6 +286,18 @@ impl MemoryStore {
             Ok(())
         })
     }
+
+    pub(crate) fn free_at_once(
+        &self,
+        lease: &Lease,
+        retention: Duration,
+    ) -> Result<(), StoreError> {
+        let now = self.0.clock.now();
+        self.0.owned(lease, now, |held| {
+            held.free(retention, now);
+            Ok(())
+        })
+    }
 }
 
 impl Store for MemoryStore {
@@ -305,6 +317,19 @@ impl Store for MemoryStore {
     async fn renew(&self, lease: &Lease, lease_for: Duration) -> Result<(), StoreError> {
         let now = self.0.clock.now();
         self.0.owned(lease, now, |held| held.renew(now.after(lease_for)))
+    }
+
+    async fn free(&self, lease: &Lease, retention: Duration) -> Result<(), StoreError> {
+        self.free_at_once(lease, retention)
+    }
+
+    async fn reserve_step(&self, lease: &Lease, lease_for: Duration) -> Result<(), StoreError> {
+        self.0.with_room(self.0.clock.now(), |now| {
+            self.0.owned(lease, now, |held| {
+                held.renew(now.after(lease_for))?;
+                held.reserve_step()
+            })
+        })
     }
 
     async fn release(&self, lease: &Lease, retention: Duration) -> Result<(), StoreError> {

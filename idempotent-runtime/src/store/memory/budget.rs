@@ -22,6 +22,8 @@ pub(super) const EVICTABLE_COST: usize = 640;
 pub(super) const KEY_COST: usize = EVICTABLE_COST + 512;
 /// A saved step beside its name and value.
 const STEP_COST: usize = 96;
+/// Reserved for a step before it runs. What it saves may be more, as a record may.
+pub(super) const STEP_RESERVE: usize = 1024;
 /// A head that no other record shares, beside its fields.
 const HEAD_COST: usize = 96;
 /// A header field of such a head beside its name and value.
@@ -86,6 +88,18 @@ impl Charge {
         self.ledger.reserve(bytes)?;
         self.bytes += bytes;
         Ok(())
+    }
+
+    /// Grows past the limit if need be.
+    pub(super) fn overgrow(&mut self, bytes: usize) {
+        self.ledger.spent.fetch_add(bytes, Ordering::Relaxed);
+        self.bytes += bytes;
+    }
+
+    pub(super) fn shrink(&mut self, bytes: usize) {
+        let bytes = bytes.min(self.bytes);
+        self.ledger.give_back(bytes);
+        self.bytes -= bytes;
     }
 
     /// Ends the charge and leaves `bytes` spent, past the limit if need be: an outcome is recorded

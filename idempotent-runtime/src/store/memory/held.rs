@@ -5,13 +5,14 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{
-    budget::{Charge, step_cost},
+    budget::{Charge, STEP_RESERVE, step_cost},
     clock::{Moment, Tokens},
 };
 use crate::{
     fingerprint::Fingerprint,
     key::StorageKey,
     lease::{FencingToken, Lease, LeaseId, SavedSteps},
+    operation::OperationName,
     store::{AcquireRequest, Acquired, KeyState, Retention, StoreError},
 };
 
@@ -22,8 +23,13 @@ pub(super) struct Held {
     /// Of the lease, or the last to be released.
     lease_id: LeaseId,
     token: FencingToken,
+    first_token: FencingToken,
     attempt: u32,
+    /// For how many steps there is room before they run.
+    reserved: u32,
     phase: Phase,
+    operation: OperationName,
+    ttl: Duration,
     steps: SavedSteps,
     pub(super) charge: Charge,
 }
@@ -40,6 +46,10 @@ enum Phase {
     Released {
         forgotten_at: Moment,
     },
+    /// As good as absent, but for the token and the lease's id.
+    Freed {
+        forgotten_at: Moment,
+    },
 }
 
 impl Phase {
@@ -54,7 +64,7 @@ impl Phase {
             Self::Leased { until, retention: Retention::For(retention), .. } => {
                 until.after(retention)
             }
-            Self::Released { forgotten_at } => forgotten_at,
+            Self::Released { forgotten_at } | Self::Freed { forgotten_at } => forgotten_at,
         }
     }
 }
@@ -71,8 +81,12 @@ impl Held {
             fingerprint: *request.fingerprint,
             lease_id: request.lease_id,
             token,
+            first_token: token,
             attempt: 1,
+            reserved: 0,
             phase: Phase::leased(request, now),
+            operation: request.operation.clone(),
+            ttl: request.ttl,
             steps: SavedSteps::default(),
             charge,
         }
@@ -80,6 +94,11 @@ impl Held {
 
     pub(super) fn is_forgotten(&self, now: Moment) -> bool {
         self.phase.forgotten_at().has_come(now)
+    }
+
+    /// Whether nothing is known of it for anybody who asks.
+    pub(super) fn is_absent(&self, now: Moment) -> bool {
+        self.is_forgotten(now) || matches!(self.phase, Phase::Freed { .. })
     }
 
     pub(super) fn is_live(&self, now: Moment) -> bool {
@@ -100,6 +119,7 @@ impl Held {
             id: self.lease_id,
             token: self.token,
             attempt: self.attempt,
+            first_token: self.first_token,
             steps: self.steps.clone(),
         }
     }
@@ -110,17 +130,21 @@ impl Held {
         tokens: &Tokens,
         now: Moment,
     ) -> Result<Acquired, StoreError> {
-        if self.fingerprint != *request.fingerprint {
+        let same_id = self.lease_id == request.lease_id;
+        let freed = matches!(self.phase, Phase::Freed { .. });
+        if self.fingerprint != *request.fingerprint && !freed {
             return Ok(Acquired::FingerprintMismatch);
         }
-        let same_id = self.lease_id == request.lease_id;
         match self.phase {
-            Phase::Released { .. } if same_id => return Err(StoreError::LeaseLost),
+            Phase::Released { .. } | Phase::Freed { .. } if same_id => {
+                return Err(StoreError::LeaseLost);
+            }
             Phase::Leased { until, .. } if same_id => {
                 // Asked again after a lost answer: the caller counts from its last call.
                 let until = until.max(now.after(request.lease_for));
                 let retention = request.retention;
                 self.phase = Phase::Leased { until, retention, given_up: false };
+                (self.operation, self.ttl) = (request.operation.clone(), request.ttl);
                 return Ok(Acquired::Granted(self.lease(request.key)));
             }
             Phase::Leased { until, .. } if !until.has_come(now) => {
@@ -129,12 +153,18 @@ impl Held {
             Phase::Leased { .. } if !request.takeover => {
                 return Ok(Acquired::Abandoned { attempt: self.attempt });
             }
-            Phase::Leased { .. } | Phase::Released { .. } => {}
+            Phase::Leased { .. } | Phase::Released { .. } | Phase::Freed { .. } => {}
         }
         self.lease_id = request.lease_id;
         self.token = tokens.next(now);
-        self.attempt = self.attempt.saturating_add(1);
+        if freed {
+            (self.attempt, self.first_token) = (1, self.token);
+            self.fingerprint = *request.fingerprint;
+        } else {
+            self.attempt = self.attempt.saturating_add(1);
+        }
         self.phase = Phase::leased(request, now);
+        (self.operation, self.ttl) = (request.operation.clone(), request.ttl);
         Ok(Acquired::Granted(self.lease(request.key)))
     }
 
@@ -154,6 +184,30 @@ impl Held {
 
     pub(super) fn release(&mut self, retention: Duration, now: Moment) {
         self.phase = Phase::Released { forgotten_at: now.after(retention) };
+        self.give_back_reserved();
+    }
+
+    pub(super) fn free(&mut self, retention: Duration, now: Moment) {
+        self.phase = Phase::Freed { forgotten_at: now.after(retention) };
+        self.give_back_reserved();
+        let saved = self.steps.iter().map(|(name, value)| step_cost(name, value)).sum();
+        self.charge.shrink(saved);
+        self.steps = SavedSteps::default();
+    }
+
+    fn give_back_reserved(&mut self) {
+        self.charge.shrink(std::mem::take(&mut self.reserved) as usize * STEP_RESERVE);
+    }
+
+    /// Makes room for the result of one more step.
+    pub(super) fn reserve_step(&mut self) -> Result<(), StoreError> {
+        // As many as run beside each other: those that failed leave their room to the next.
+        const AT_ONCE: u32 = 16;
+        if self.reserved < AT_ONCE {
+            self.charge.grow(STEP_RESERVE)?;
+            self.reserved += 1;
+        }
+        Ok(())
     }
 
     pub(super) fn save_step(&mut self, name: &str, value: &Bytes) -> Result<(), StoreError> {
@@ -162,19 +216,33 @@ impl Held {
             Some(_) => return Err(StoreError::StepConflict { name: name.into() }),
             None => {}
         }
-        self.charge.grow(step_cost(name, value))?;
+        let cost = step_cost(name, value);
+        if self.reserved == 0 {
+            self.charge.grow(cost)?;
+        } else {
+            self.reserved -= 1;
+            self.charge.shrink(STEP_RESERVE);
+            self.charge.overgrow(cost);
+        }
         self.steps.insert(name.to_owned(), value.clone());
         Ok(())
     }
 
     pub(super) fn state(&self, now: Moment) -> KeyState {
-        let Self { fingerprint, attempt, token, .. } = *self;
+        let Self { fingerprint, attempt, token, ttl, .. } = *self;
+        let operation = self.operation.clone();
         match self.phase {
-            Phase::Released { .. } => KeyState::Released { fingerprint, attempt, token },
-            Phase::Leased { until, .. } if !until.has_come(now) => {
-                KeyState::Leased { fingerprint, attempt, token, expires_in: until.remaining(now) }
+            Phase::Freed { .. } => KeyState::Absent,
+            Phase::Released { .. } => {
+                KeyState::Released { fingerprint, attempt, token, operation, ttl }
             }
-            Phase::Leased { .. } => KeyState::Abandoned { fingerprint, attempt, token },
+            Phase::Leased { until, .. } if !until.has_come(now) => {
+                let expires_in = until.remaining(now);
+                KeyState::Leased { fingerprint, attempt, token, operation, ttl, expires_in }
+            }
+            Phase::Leased { .. } => {
+                KeyState::Abandoned { fingerprint, attempt, token, operation, ttl }
+            }
         }
     }
 }

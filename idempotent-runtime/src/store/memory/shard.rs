@@ -132,7 +132,7 @@ impl Shard {
 
     /// Answers whether anything was known of the key.
     pub(super) fn forget(&mut self, place: Place<'_>, now: Moment) -> bool {
-        let held = self.held.remove(place).is_some_and(|held| !held.is_forgotten(now));
+        let held = self.held.remove(place).is_some_and(|held| !held.is_absent(now));
         let Some(outcome) = self.records.remove(place) else { return held };
         // A walk through the shard, which is what a person's call may cost.
         self.deadlines.take(place.hash, |deadline| self.ledger.give_back(deadline.charged));
@@ -190,7 +190,7 @@ impl Shard {
     /// How many keys are leased, remembered without a live lease, and completed.
     pub(super) fn count(&self, now: Moment) -> (usize, usize, usize) {
         let leased = self.held.values().filter(|held| held.is_live(now)).count();
-        let known = self.held.values().filter(|held| !held.is_forgotten(now)).count();
+        let known = self.held.values().filter(|held| !held.is_absent(now)).count();
         (leased, known - leased, self.records.len())
     }
 }
