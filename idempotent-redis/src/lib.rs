@@ -20,9 +20,9 @@
 //!
 //! - **`maxmemory-policy noeviction`.** Any other policy removes records when memory is short, and an
 //!   operation whose record is gone runs again when it is retried. `connect` warns where it finds
-//!   another (or may not ask). When memory is full, new operations get `503 store_full`; those that
-//!   run can renew their lease and record their outcome all the same, above `maxmemory` by what they
-//!   bring.
+//!   another (or may not ask). When memory is full, new operations and new steps get `503 store_full`;
+//!   what runs can renew its lease, save the step that it has begun and record its outcome all the same,
+//!   above `maxmemory` by what they bring.
 //! - **A disk it waits for**, where a restart must forget nothing: `appendonly yes` with
 //!   `appendfsync always`.
 //! - Under an ACL: `EVALSHA EVAL TIME EXISTS HMGET HGETALL HGET HSET HDEL DEL PEXPIREAT PERSIST` on the
@@ -34,9 +34,10 @@
 //!
 //! | field | |
 //! |---|---|
-//! | `state` | `leased`, `abandoned` (given up by its owner), `released`, `completed`; `forgotten` for a moment after a clock was set back |
+//! | `state` | `leased`, `abandoned` (given up by its owner), `released`, `completed`; `freed` for one lease after a request that was not applied; `forgotten` for a moment after a clock was set back |
+//! | `operation`, `ttl` | the name of the operation; microseconds that its record is replayable |
 //! | `fingerprint` | 64 hex digits |
-//! | `attempt`, `token` | which execution, and its fencing token |
+//! | `attempt`, `token`, `first_token` | which execution, its fencing token, and that of attempt 1 |
 //! | `until` | microseconds since 1970: the end of the lease; in other states, of what is remembered |
 //! | `lease`, `retention` | lease id; microseconds that the key is remembered after its lease, or `unresolved` |
 //! | `metadata`, `body` | of a record: status and headers as JSON, and the bytes of the answer |

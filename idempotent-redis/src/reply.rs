@@ -4,8 +4,8 @@ use std::{fmt::Display, str::FromStr, time::Duration};
 
 use bytes::Bytes;
 use idempotent_runtime::{
-    AcquireRequest, Acquired, FencingToken, Fingerprint, KeyState, Lease, Metadata, Record, Steps,
-    StoreError,
+    AcquireRequest, Acquired, FencingToken, Fingerprint, KeyState, Lease, Metadata, OperationName,
+    Record, Steps, StoreError,
 };
 use redis::Value;
 
@@ -59,8 +59,9 @@ impl Reply {
     pub(crate) fn acquired(mut self, request: &AcquireRequest<'_>) -> Result<Acquired, StoreError> {
         Ok(match self.word.as_str() {
             "granted" => {
-                let (token, attempt) = (self.token()?, self.number()?);
-                let lease = Lease::new(*request.key, request.lease_id, token, attempt);
+                let (token, attempt, first) = (self.token()?, self.number()?, self.token()?);
+                let lease = Lease::new(*request.key, request.lease_id, token, attempt)
+                    .with_first_token(first);
                 Acquired::Granted(lease.with_steps(self.steps()?))
             }
             "in_flight" => Acquired::InFlight { lease_expires_in: self.duration()? },
@@ -85,13 +86,14 @@ impl Reply {
             _ => {}
         }
         let (fingerprint, attempt, token) = (self.fingerprint()?, self.number()?, self.token()?);
+        let (operation, ttl) = (OperationName::from(self.text()?), self.duration()?);
         Ok(match word.as_str() {
             "leased" => {
                 let expires_in = self.duration()?;
-                KeyState::Leased { fingerprint, attempt, token, expires_in }
+                KeyState::Leased { fingerprint, attempt, token, operation, ttl, expires_in }
             }
-            "released" => KeyState::Released { fingerprint, attempt, token },
-            "abandoned" => KeyState::Abandoned { fingerprint, attempt, token },
+            "released" => KeyState::Released { fingerprint, attempt, token, operation, ttl },
+            "abandoned" => KeyState::Abandoned { fingerprint, attempt, token, operation, ttl },
             other => return Err(unreadable(other)),
         })
     }
@@ -183,10 +185,11 @@ mod tests {
             "",
             "granted",
             "granted 1",
-            "granted -1 1",
-            "granted 1 4294967296",
-            "granted 1 1 step",
-            "granted 1 1 \u{ff} value",
+            "granted 1 1",
+            "granted -1 1 1",
+            "granted 1 4294967296 1",
+            "granted 1 1 1 step",
+            "granted 1 1 1 \u{ff} value",
             "completed 00 1 {} body",
             "in_flight 1.5",
             "OK",

@@ -27,7 +27,9 @@ script!(ACQUIRE, "scripts/acquire.lua", repeatable: true);
 script!(COMPLETE, "scripts/complete.lua", repeatable: false);
 script!(RENEW, "scripts/renew.lua", repeatable: true);
 script!(RELEASE, "scripts/release.lua", repeatable: false);
+script!(FREE, "scripts/free.lua", repeatable: false);
 script!(ABANDON, "scripts/abandon.lua", repeatable: true);
+script!(RESERVE_STEP, "scripts/reserve_step.lua", repeatable: true);
 script!(SAVE_STEP, "scripts/save_step.lua", repeatable: true);
 script!(INSPECT, "scripts/inspect.lua", repeatable: true);
 // A repetition finds nothing, and may meet somebody else's lease.

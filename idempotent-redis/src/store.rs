@@ -130,12 +130,14 @@ impl Store for RedisStore {
             Retention::For(span) => micros(span).to_string(),
             Retention::UntilResolved => "unresolved".to_owned(),
         };
-        let arguments: [&dyn Argument; 5] = [
+        let arguments: [&dyn Argument; 7] = [
             &request.fingerprint.to_string(),
             &request.lease_id.to_string(),
             &micros(request.lease_for),
             &retention,
             &u8::from(request.takeover),
+            &request.operation.as_str(),
+            &micros(request.ttl),
         ];
         let reply = self.write(&script::ACQUIRE, request.key, &arguments).await?;
         reply.acquired(&request)
@@ -170,9 +172,21 @@ impl Store for RedisStore {
         self.write(&script::RELEASE, &lease.key, &arguments).await?.done()
     }
 
+    async fn free(&self, lease: &Lease, retention: Duration) -> Result<(), StoreError> {
+        let arguments: [&dyn Argument; 3] =
+            [&lease.id.to_string(), &lease.token.as_u64(), &micros(retention)];
+        self.write(&script::FREE, &lease.key, &arguments).await?.done()
+    }
+
     async fn abandon(&self, lease: &Lease) -> Result<(), StoreError> {
         let arguments: [&dyn Argument; 2] = [&lease.id.to_string(), &lease.token.as_u64()];
         self.write(&script::ABANDON, &lease.key, &arguments).await?.done()
+    }
+
+    async fn reserve_step(&self, lease: &Lease, lease_for: Duration) -> Result<(), StoreError> {
+        let arguments: [&dyn Argument; 3] =
+            [&lease.id.to_string(), &lease.token.as_u64(), &micros(lease_for)];
+        self.write(&script::RESERVE_STEP, &lease.key, &arguments).await?.done()
     }
 
     async fn save_step(&self, lease: &Lease, name: &str, value: Bytes) -> Result<(), StoreError> {

@@ -1,9 +1,13 @@
--- ARGV: fingerprint, lease id, lease, retention (or `unresolved`), whether to take over (0 or 1).
+-- ARGV: fingerprint, lease id, lease, retention (or `unresolved`), whether to take over (0 or 1),
+-- operation, ttl.
 local now = clock()
 local held, refusal = read()
 if refusal then return refusal end
 local known = held and not is_gone(held, now)
-local token, attempt, deadline
+local token, attempt, deadline, first
+if held and held.state == 'freed' and now < held.deadline and held.lease == ARGV[2] then
+  return answer('lost')
+end
 if known then
   if held.fingerprint ~= ARGV[1] then return answer('mismatch') end
   if held.state == 'completed' then return record(held, now) end
@@ -22,6 +26,7 @@ if known then
     token, attempt = math.max(held.token + 1, now), math.min(held.attempt + 1, 4294967295)
     deadline = now + ARGV[3]
   end
+  first = held.first_token
   go_on_when_full()
 else
   token, attempt, deadline = now, 1, now + ARGV[3]
@@ -29,14 +34,16 @@ else
     token = math.max(held.token + 1, now)
     redis.call('DEL', key)
   end
+  first = token
 end
 if token > LAST then return corrupt('no token is left') end
 
 redis.call('HSET', key, 'state', 'leased', 'fingerprint', ARGV[1], 'attempt', text(attempt),
-  'token', text(token), 'lease', ARGV[2], 'until', text(deadline), 'retention', ARGV[4])
+  'token', text(token), 'first_token', text(first), 'lease', ARGV[2], 'until', text(deadline),
+  'retention', ARGV[4], 'operation', ARGV[6], 'ttl', ARGV[7])
 expire_after(ARGV[4] == 'unresolved' and LAST or deadline + ARGV[4])
 
-local granted = answer('granted', text(token), text(attempt))
+local granted = answer('granted', text(token), text(attempt), text(first))
 if known then
   local fields = redis.call('HGETALL', key)
   for at = 1, #fields, 2 do

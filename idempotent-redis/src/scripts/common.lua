@@ -1,10 +1,13 @@
 -- What every step begins with. One hash holds all that is known of a storage key:
 --
---   state        leased, abandoned (given up by its owner), released, completed, forgotten
+--   state        leased, abandoned (given up by its owner), released, freed, completed, forgotten
 --   fingerprint  64 hex digits: whose request it is
 --   attempt      which execution it is
 --   token        fencing token
---   lease        32 hex digits: who holds the lease, or the last to release it
+--   first_token  that of attempt 1: the same in all attempts of one life of the key
+--   operation    its name, for people
+--   ttl          microseconds that its record would be replayable
+--   lease        32 hex digits: who holds the lease, or the last to release or free it
 --   until        microseconds since 1970: end of the lease; of what is remembered in the other states
 --   retention    microseconds that the key is remembered after its lease, or `unresolved`
 --   metadata     JSON: status and headers of the answer
@@ -14,7 +17,7 @@
 -- Numbers are doubles here, exact up to 2^53: microseconds reach that in the year 2255.
 local key = KEYS[1]
 local LAST = 9007199254740991
-local STATES = {leased = true, abandoned = true, released = true, completed = true, forgotten = true}
+local STATES = {leased = true, abandoned = true, released = true, freed = true, completed = true, forgotten = true}
 
 -- The server's clock in microseconds. No caller's clock is ever asked.
 local function clock()
@@ -50,7 +53,7 @@ end
 -- record must not pass for none.
 local function read()
   local field = redis.pcall('HMGET', key, 'state', 'fingerprint', 'attempt', 'token', 'lease', 'until',
-    'retention', 'metadata', 'body')
+    'retention', 'metadata', 'body', 'first_token', 'operation', 'ttl')
   if field.err then
     if string.find(field.err, '^WRONGTYPE') then return nil, corrupt('not a hash') end
     return nil, field
@@ -70,18 +73,28 @@ local function read()
     deadline = number(field[6]),
     metadata = field[8],
     body = field[9],
+    first_token = number(field[10]),
+    operation = field[11],
+    ttl = number(field[12]),
   }
   if not held.token then return nil, corrupt('no token') end
   if not held.deadline then return nil, corrupt('no until') end
   if state == 'forgotten' then return held end
+  if state == 'freed' then
+    if not is_hex(held.lease, 32) then return nil, corrupt('no lease') end
+    return held
+  end
   if not held.attempt then return nil, corrupt('no attempt') end
   if not is_hex(held.fingerprint, 64) then return nil, corrupt('no fingerprint') end
+  if not held.operation then return nil, corrupt('no operation') end
+  if not held.ttl then return nil, corrupt('no ttl') end
   if state == 'completed' then
     if not held.metadata then return nil, corrupt('no metadata') end
     if not held.body then return nil, corrupt('no body') end
     return held
   end
   if not is_hex(held.lease, 32) then return nil, corrupt('no lease') end
+  if not held.first_token then return nil, corrupt('no first_token') end
   if state == 'released' then return held end
   if field[7] == 'unresolved' then
     held.forgotten_at = LAST
@@ -94,9 +107,10 @@ local function read()
   return held
 end
 
--- Whether it is over with what is known: as if the key were absent, but for its token.
+-- Whether it is over with what is known: as if the key were absent, but for its token, and the lease id
+-- of a freed one.
 local function is_gone(held, now)
-  if held.state == 'forgotten' then return true end
+  if held.state == 'forgotten' or held.state == 'freed' then return true end
   return now >= (held.forgotten_at or held.deadline)
 end
 

@@ -19,6 +19,7 @@ async fn a_full_server_refuses_new_keys_and_goes_on_with_those_it_knows() {
     ended.completed(&store).await;
     let completes = to_complete.granted(&store).await;
     let renews = to_renew.granted(&store).await;
+    let frees = ask().granted(&store).await;
     let releases = to_release.granted(&store).await;
     let abandons = to_abandon.granted(&store).await;
     let lease = given_back.granted(&store).await;
@@ -34,8 +35,11 @@ async fn a_full_server_refuses_new_keys_and_goes_on_with_those_it_knows() {
     assert_eq!(state(&store, new).await, "absent");
     assert_eq!(ended.again().replayed(&store).await, ended.record());
     store.renew(&renews, LEASE).await.unwrap();
-    let grows = store.save_step(&renews, "step", Bytes::from_static(b"1")).await;
-    assert!(matches!(grows, Err(StoreError::Full)), "{grows:?}");
+    // CASES 77: a step that has not begun is refused, one that has run is saved.
+    let reserved = store.reserve_step(&renews, LEASE).await;
+    assert!(matches!(reserved, Err(StoreError::Full)), "{reserved:?}");
+    store.save_step(&renews, "step", Bytes::from_static(b"1")).await.unwrap();
+    store.free(&frees, LEASE).await.unwrap();
     to_renew.granted(&store).await;
     store.release(&releases, TTL).await.unwrap();
     store.abandon(&abandons).await.unwrap();
@@ -53,5 +57,5 @@ async fn a_full_server_refuses_new_keys_and_goes_on_with_those_it_knows() {
 
     server.command(&["DEL", "filler"]);
     assert_eq!(new.granted(&store).await.attempt, 1);
-    store.save_step(&renews, "step", Bytes::from_static(b"1")).await.unwrap();
+    store.reserve_step(&renews, LEASE).await.unwrap();
 }

@@ -54,7 +54,17 @@ async fn a_person_can_read_a_key() {
     let names: Vec<_> = fields.keys().map(String::as_str).collect();
     assert_eq!(
         names,
-        ["attempt", "body", "fingerprint", "metadata", "state", "token", "until"],
+        [
+            "attempt",
+            "body",
+            "fingerprint",
+            "metadata",
+            "operation",
+            "state",
+            "token",
+            "ttl",
+            "until"
+        ],
         "nothing of the lease is left"
     );
     assert_eq!(fields["state"], "completed");
@@ -88,19 +98,22 @@ async fn stores_with_different_prefixes_share_nothing() {
 async fn a_key_with_a_missing_field_is_corrupt_and_never_granted() {
     let Some(server) = RedisServer::start() else { return };
     let store = connect(&server).await;
-    for (at, of) in ["leased", "released", "abandoned", "completed"].into_iter().enumerate() {
+    let states = ["leased", "released", "abandoned", "completed", "freed"];
+    for (at, of) in states.into_iter().enumerate() {
         let whole = ask();
         let lease = whole.granted(&store).await;
         match at {
             0 => {}
             1 => store.release(&lease, TTL).await.unwrap(),
             2 => store.abandon(&lease).await.unwrap(),
+            4 => store.free(&lease, TTL).await.unwrap(),
             _ => store.complete(&lease, whole.record(), TTL).await.unwrap(),
         }
         let key = store.redis_key(&whole.key);
         for (field, value) in hgetall(&server, &key) {
             for garbage in [None, Some(""), Some("-1"), Some("1e3"), Some("99999999999999999999")] {
-                if garbage.is_some() && ["body", "metadata"].contains(&field.as_str()) {
+                let text = ["body", "metadata", "operation"].contains(&field.as_str());
+                if garbage.is_some() && text {
                     continue;
                 }
                 match garbage {
@@ -123,7 +136,7 @@ async fn a_key_with_a_missing_field_is_corrupt_and_never_granted() {
                 server.command(&["HSET", &key, &field, &value]);
             }
         }
-        assert_eq!(state(&store, whole).await, of);
+        assert_eq!(state(&store, whole).await, if of == "freed" { "absent" } else { of });
     }
 }
 
