@@ -23,6 +23,7 @@ pub enum Step {
     Complete,
     Renew,
     Release,
+    Free,
     Abandon,
     Inspect,
     SaveStep,
@@ -129,8 +130,8 @@ impl Faulty {
 
     /// Every call of every kind meets `fault`: the store is away.
     pub fn always_all(&self, fault: &Fault) {
-        use Step::{Abandon, Acquire, Complete, Inspect, Release, Renew, SaveStep};
-        for step in [Acquire, Complete, Renew, Release, Abandon, Inspect, SaveStep] {
+        use Step::{Abandon, Acquire, Complete, Free, Inspect, Release, Renew, SaveStep};
+        for step in [Acquire, Complete, Renew, Release, Free, Abandon, Inspect, SaveStep] {
             self.always(step, fault.clone());
         }
     }
@@ -198,10 +199,12 @@ impl Faulty {
 impl Store for Faulty {
     async fn acquire(&self, request: AcquireRequest<'_>) -> Result<Acquired, StoreError> {
         let (inner, key, fingerprint) = (self.inner.clone(), *request.key, *request.fingerprint);
-        let AcquireRequest { lease_id, lease_for, retention, takeover, .. } = request;
+        let AcquireRequest { lease_id, lease_for, retention, takeover, ttl, .. } = request;
+        let operation = request.operation.clone();
         let call = async move {
             let request = AcquireRequest::new(&key, &fingerprint, lease_id, lease_for);
-            inner.acquire(request.retention(retention).takeover(takeover)).await
+            let request = request.retention(retention).takeover(takeover);
+            inner.acquire(request.operation(&operation, ttl)).await
         };
         self.call(Step::Acquire, call).await
     }
@@ -224,6 +227,16 @@ impl Store for Faulty {
     async fn release(&self, lease: &Lease, retention: Duration) -> Result<(), StoreError> {
         let (inner, lease) = (self.inner.clone(), lease.clone());
         self.call(Step::Release, async move { inner.release(&lease, retention).await }).await
+    }
+
+    async fn free(&self, lease: &Lease, retention: Duration) -> Result<(), StoreError> {
+        let (inner, lease) = (self.inner.clone(), lease.clone());
+        self.call(Step::Free, async move { inner.free(&lease, retention).await }).await
+    }
+
+    async fn reserve_step(&self, lease: &Lease, lease_for: Duration) -> Result<(), StoreError> {
+        let (inner, lease) = (self.inner.clone(), lease.clone());
+        self.call(Step::Renew, async move { inner.reserve_step(&lease, lease_for).await }).await
     }
 
     async fn abandon(&self, lease: &Lease) -> Result<(), StoreError> {

@@ -58,11 +58,12 @@ pub(crate) fn record(
 pub(crate) fn lease(
     key: &StorageKey,
     id: LeaseId,
-    token_column: i64,
+    [token_column, first_token_column]: [i64; 2],
     attempt_column: i64,
     steps: impl IntoIterator<Item = (String, Vec<u8>)>,
 ) -> Result<Lease, StoreError> {
-    let lease = Lease::new(*key, id, token(token_column)?, attempt(attempt_column)?);
+    let lease = Lease::new(*key, id, token(token_column)?, attempt(attempt_column)?)
+        .with_first_token(token(first_token_column)?);
     let steps = steps.into_iter().map(|(name, value)| (name, Bytes::from(value)));
     Ok(lease.with_steps(steps.collect()))
 }

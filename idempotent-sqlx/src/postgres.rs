@@ -17,7 +17,8 @@ use std::{
 
 use bytes::Bytes;
 use idempotent_runtime::{
-    AcquireRequest, Acquired, KeyState, Lease, Record, Retention, StorageKey, Store, StoreError,
+    AcquireRequest, Acquired, KeyState, Lease, OperationName, Record, Retention, StorageKey, Store,
+    StoreError,
 };
 use sqlx::{PgPool, Row as _, postgres::PgRow};
 
@@ -138,6 +139,8 @@ impl Store for PostgresStore {
             Retention::For(retention) => Some(micros(retention)),
             Retention::UntilResolved => None,
         };
+        // Text of PostgreSQL has no character 0, and a name is for people.
+        let operation = request.operation.replace('\0', "\u{fffd}");
         let values = [
             Value::Bytes(request.key.as_bytes()),
             Value::Bytes(request.fingerprint.as_bytes()),
@@ -145,6 +148,8 @@ impl Store for PostgresStore {
             Value::BigInt(micros(request.lease_for)),
             Value::Micros(retention),
             Value::Bool(request.takeover),
+            Value::Text(&operation),
+            Value::BigInt(micros(request.ttl)),
         ];
         // Granted to this id once, it is granted to it again.
         let Asked { row, .. } = self.ask(Function::Acquire, Once::Repeatable(&values)).await?;
@@ -158,7 +163,7 @@ impl Store for PostgresStore {
                 Acquired::Granted(fields::lease(
                     request.key,
                     request.lease_id,
-                    column(&row, 1)?,
+                    [column(&row, 1)?, column(&row, 9)?],
                     attempt.into(),
                     steps,
                 )?)
@@ -204,6 +209,13 @@ impl Store for PostgresStore {
         held(&column::<String>(&asked.row, 0)?)
     }
 
+    async fn free(&self, lease: &Lease, retention: Duration) -> Result<(), StoreError> {
+        let [key, id, token] = lease_values(lease);
+        let values = [key, id, token, Value::BigInt(micros(retention))];
+        let asked = self.ask(Function::Free, Once::Told(&values)).await?;
+        held(&column::<String>(&asked.row, 0)?)
+    }
+
     async fn abandon(&self, lease: &Lease) -> Result<(), StoreError> {
         held(&self.word(Function::Abandon, &lease_values(lease)).await?)
     }
@@ -236,13 +248,15 @@ impl Store for PostgresStore {
         let attempt: i32 = column(&row, 2)?;
         let (attempt, token) = (fields::attempt(attempt.into())?, fields::token(column(&row, 1)?)?);
         let fingerprint = fields::fingerprint(&column::<Vec<u8>>(&row, 4)?)?;
+        let operation = OperationName::from(column::<String>(&row, 7)?);
+        let ttl = duration(column(&row, 8)?);
         Ok(match &*state {
             "leased" => {
                 let expires_in = duration(column(&row, 3)?);
-                KeyState::Leased { fingerprint, attempt, token, expires_in }
+                KeyState::Leased { fingerprint, attempt, token, operation, ttl, expires_in }
             }
-            "released" => KeyState::Released { fingerprint, attempt, token },
-            "abandoned" => KeyState::Abandoned { fingerprint, attempt, token },
+            "released" => KeyState::Released { fingerprint, attempt, token, operation, ttl },
+            "abandoned" => KeyState::Abandoned { fingerprint, attempt, token, operation, ttl },
             _ => return Err(Unreadable::Word(state).into()),
         })
     }

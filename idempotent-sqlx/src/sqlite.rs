@@ -151,6 +151,17 @@ impl SqliteStore {
         Ok(transaction.commit().await?)
     }
 
+    async fn free_once(&self, lease: &Lease, retention: Duration) -> Result<(), Failed> {
+        let mut transaction = self.begin().await?;
+        let freed = give_back(lease, retention, "freed").execute(&mut *transaction).await?;
+        if freed.rows_affected() == 0 {
+            return Err(StoreError::LeaseLost.into());
+        }
+        let forget = sqlx::query(sql::FORGET_STEPS).bind(&lease.key.as_bytes()[..]);
+        forget.execute(&mut *transaction).await?;
+        Ok(transaction.commit().await?)
+    }
+
     async fn forget_once(&self, key: &StorageKey, force: bool) -> Result<bool, Failed> {
         let mut transaction = self.begin().await?;
         let (seen, now) = (Seen::of(&mut transaction, key).await, now());
@@ -216,13 +227,11 @@ impl Store for SqliteStore {
     }
 
     async fn release(&self, lease: &Lease, retention: Duration) -> Result<(), StoreError> {
-        patiently(|| {
-            let now = now();
-            let release = of_lease(sql::RELEASE, lease, now);
-            let (retention, purge_at) = (after(0, retention), after(now, retention));
-            self.owned(release.bind(retention).bind(purge_at))
-        })
-        .await
+        patiently(|| self.owned(give_back(lease, retention, "released"))).await
+    }
+
+    async fn free(&self, lease: &Lease, retention: Duration) -> Result<(), StoreError> {
+        patiently(|| self.free_once(lease, retention)).await
     }
 
     async fn abandon(&self, lease: &Lease) -> Result<(), StoreError> {
@@ -298,6 +307,19 @@ fn of_lease<'q>(
         .bind(&lease.id.as_bytes()[..])
         .bind(fields::token_column(lease))
         .bind(now)
+}
+
+/// Ends a lease without an outcome.
+fn give_back<'q>(
+    lease: &'q Lease,
+    retention: Duration,
+    state: &'static str,
+) -> Query<'q, Sqlite, SqliteArguments> {
+    let now = now();
+    of_lease(sql::GIVE_BACK, lease, now)
+        .bind(after(0, retention))
+        .bind(after(now, retention))
+        .bind(state)
 }
 
 fn insert_record<'q>(

@@ -6,6 +6,7 @@ pub(crate) mod fingerprint;
 pub(crate) mod forget;
 pub(crate) mod garbage;
 pub(crate) mod handles;
+pub(crate) mod lives;
 pub(crate) mod ownership;
 pub(crate) mod races;
 pub(crate) mod records;

@@ -51,6 +51,9 @@ macro_rules! __for_each_check {
                 release_compares_the_lease_id
                 release_compares_the_token
                 release_of_a_stale_owner_is_refused
+                free_compares_the_lease_id
+                free_compares_the_token
+                free_of_a_stale_owner_is_refused
                 abandon_compares_the_lease_id
                 abandon_compares_the_token
                 abandon_of_a_stale_owner_is_refused
@@ -60,6 +63,7 @@ macro_rules! __for_each_check {
                 a_lease_is_of_its_key_only
                 a_lease_of_an_unknown_key_is_lost
                 a_released_lease_may_do_nothing
+                a_freed_lease_may_do_nothing
                 a_completed_lease_may_do_nothing
                 a_forgotten_lease_may_do_nothing
             }
@@ -82,6 +86,15 @@ macro_rules! __for_each_check {
                 tokens_grow_across_takeover
                 tokens_grow_across_forget
                 tokens_grow_across_records
+            }
+            lives {
+                a_freed_key_is_new_for_any_request
+                the_freed_lease_id_is_refused
+                a_lapsed_lease_is_freed_by_its_owner
+                all_attempts_of_a_life_have_its_first_token
+                each_life_has_a_first_token_of_its_own
+                operation_and_ttl_are_shown_until_there_is_a_record
+                a_step_is_reserved_by_the_owner_only
             }
             retention {
                 a_record_is_replayed_until_its_ttl_and_not_much_longer
@@ -180,6 +193,7 @@ macro_rules! __for_each_check {
                 of_many_at_once_exactly_one_is_granted
                 of_many_at_once_exactly_one_takes_over
                 of_many_at_once_exactly_one_has_a_released_key
+                of_many_at_once_exactly_one_has_a_freed_key
                 the_same_lease_id_is_granted_to_all_who_repeat_it_at_once
                 of_many_completions_at_once_exactly_one_is_recorded
                 of_two_requests_at_once_one_has_the_key

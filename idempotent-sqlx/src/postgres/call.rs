@@ -41,11 +41,12 @@ macro_rules! functions {
 }
 
 functions! {
-    Acquire = "acquire_v1", 6;
+    Acquire = "acquire_v1", 8;
     Complete = "complete_v1", 9;
     Record = "record_v1", 8;
     Renew = "renew_v1", 4;
     Release = "release_v1", 5;
+    Free = "free_v1", 5;
     Abandon = "abandon_v1", 3;
     SaveStep = "save_step_v1", 5;
     Step = "step_v1", 5;

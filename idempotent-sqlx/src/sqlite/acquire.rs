@@ -33,7 +33,10 @@ impl SqliteStore {
         let (seen, now) = (Seen::of(&mut transaction, request.key).await?, now());
         let Some(seen) = seen else {
             // Nobody else can write until the transaction ends, so this is the clock's latest token.
-            of_request(sql::INSERT_LEASE, request, now, now, 0).execute(&mut *transaction).await?;
+            of_request(sql::INSERT_LEASE, request, now, now, 0)
+                .bind(now)
+                .execute(&mut *transaction)
+                .await?;
             transaction.commit().await?;
             let token = fields::token(now).map_err(StoreError::from)?;
             return Ok(Acquired::Granted(Lease::new(*request.key, request.lease_id, token, 1)));
@@ -45,20 +48,24 @@ impl SqliteStore {
         };
         let next = FencingToken::from_u64(seen.token.as_u64() + 1)
             .max(fields::token(now).map_err(StoreError::from)?);
-        let (token, attempt, not_before) = match grant {
+        let (token, first_token, attempt, not_before) = match grant {
             // A repetition takes nothing away.
-            Grant::Repeated => (seen.token, seen.attempt, seen.leased_until),
-            Grant::TakenOver | Grant::Next => (next, seen.attempt.saturating_add(1), 0),
+            Grant::Repeated => (seen.token, seen.first_token, seen.attempt, seen.leased_until),
+            Grant::TakenOver | Grant::Next => {
+                (next, seen.first_token, seen.attempt.saturating_add(1), 0)
+            }
             Grant::Anew => {
                 for sql in [sql::FORGET_RECORD, sql::FORGET_STEPS] {
                     let forget = sqlx::query(sql).bind(&request.key.as_bytes()[..]);
                     forget.execute(&mut *transaction).await?;
                 }
-                (next, 1, 0)
+                (next, next, 1, 0)
             }
         };
-        let token_column = i64::try_from(token.as_u64()).unwrap_or(i64::MAX);
-        of_request(sql::UPDATE_LEASE, request, token_column, now, not_before)
+        let columns =
+            [token, first_token].map(|token| i64::try_from(token.as_u64()).unwrap_or(i64::MAX));
+        of_request(sql::UPDATE_LEASE, request, columns[0], now, not_before)
+            .bind(columns[1])
             .bind(attempt)
             .execute(&mut *transaction)
             .await?;
@@ -71,17 +78,12 @@ impl SqliteStore {
         }
         transaction.commit().await?;
         let attempt = attempt.into();
-        Ok(Acquired::Granted(fields::lease(
-            request.key,
-            request.lease_id,
-            token_column,
-            attempt,
-            steps,
-        )?))
+        let lease = fields::lease(request.key, request.lease_id, columns, attempt, steps)?;
+        Ok(Acquired::Granted(lease))
     }
 }
 
-/// The first seven arguments of the statements that write a lease.
+/// The first nine arguments of the statements that write a lease.
 fn of_request<'q>(
     sql: &'static str,
     request: &AcquireRequest<'q>,
@@ -102,4 +104,6 @@ fn of_request<'q>(
         .bind(until)
         .bind(retention)
         .bind(purge_at)
+        .bind(request.operation.as_str())
+        .bind(micros(request.ttl))
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use idempotent_runtime::{
-    AcquireRequest, Acquired, FencingToken, Fingerprint, KeyState, LeaseId, Record, StorageKey,
-    StoreError,
+    AcquireRequest, Acquired, FencingToken, Fingerprint, KeyState, LeaseId, OperationName, Record,
+    StorageKey, StoreError,
 };
 use sqlx::{Row as _, SqliteConnection, sqlite::SqliteRow};
 
@@ -19,9 +19,12 @@ pub(super) struct Seen {
     lease_id: Option<Vec<u8>>,
     released_id: Option<Vec<u8>>,
     pub(super) token: FencingToken,
+    pub(super) first_token: FencingToken,
     pub(super) attempt: u32,
     state: State,
     fingerprint: Fingerprint,
+    operation: OperationName,
+    ttl: Duration,
     pub(super) leased_until: i64,
     /// `None`: never.
     forgotten_at: Option<i64>,
@@ -33,6 +36,8 @@ enum State {
     Leased,
     Abandoned,
     Released,
+    /// As good as absent, but for the token and the id.
+    Freed,
 }
 
 struct Outcome {
@@ -85,11 +90,15 @@ impl Seen {
             lease_id: row.try_get(0)?,
             released_id: row.try_get(1)?,
             token: fields::token(row.try_get(2)?).map_err(StoreError::from)?,
+            first_token: fields::token(row.try_get(12)?).map_err(StoreError::from)?,
+            operation: OperationName::from(row.try_get::<&str, _>(13)?),
+            ttl: duration(row.try_get(14)?),
             attempt: fields::attempt(row.try_get(3)?).map_err(StoreError::from)?,
             state: match row.try_get(4)? {
                 "leased" => State::Leased,
                 "abandoned" => State::Abandoned,
                 "released" => State::Released,
+                "freed" => State::Freed,
                 other => return Err(StoreError::from(Unreadable::Word(other.to_owned())).into()),
             },
             fingerprint: fields::fingerprint(row.try_get(5)?).map_err(StoreError::from)?,
@@ -103,7 +112,7 @@ impl Seen {
     fn has_expired(&self, now: i64) -> bool {
         match &self.outcome {
             Some(outcome) => outcome.expires_at <= now,
-            None => self.forgotten_at.is_some_and(|at| at <= now),
+            None => self.state == State::Freed || self.forgotten_at.is_some_and(|at| at <= now),
         }
     }
 
@@ -122,6 +131,11 @@ impl Seen {
     }
 
     pub(super) fn decision(&self, request: &AcquireRequest<'_>, now: i64) -> Decision {
+        let is = |id: &Option<Vec<u8>>, other: LeaseId| id.as_deref() == Some(other.as_bytes());
+        let remembered = self.forgotten_at.is_none_or(|at| at > now);
+        if self.state == State::Freed && remembered && is(&self.released_id, request.lease_id) {
+            return Decision::Refuse;
+        }
         if self.has_expired(now) {
             return Decision::Grant(Grant::Anew);
         }
@@ -136,7 +150,6 @@ impl Seen {
             let expires_in = duration(expires_at - now);
             return Decision::Answer(Acquired::Completed { record: record.clone(), expires_in });
         }
-        let is = |id: &Option<Vec<u8>>, other: LeaseId| id.as_deref() == Some(other.as_bytes());
         if self.state == State::Released {
             return match is(&self.released_id, request.lease_id) {
                 true => Decision::Refuse,
@@ -161,17 +174,20 @@ impl Seen {
             return KeyState::Absent;
         }
         let live = self.is_live(now);
-        let Self { fingerprint, attempt, token, .. } = self;
+        let Self { fingerprint, attempt, token, operation, ttl, .. } = self;
         if let Some(Outcome { record, expires_at }) = self.outcome {
             return KeyState::Completed { record, expires_in: duration(expires_at - now) };
         }
         match self.state {
-            State::Released => KeyState::Released { fingerprint, attempt, token },
+            State::Freed => KeyState::Absent,
+            State::Released => KeyState::Released { fingerprint, attempt, token, operation, ttl },
             State::Leased if live => {
                 let expires_in = duration(self.leased_until - now);
-                KeyState::Leased { fingerprint, attempt, token, expires_in }
+                KeyState::Leased { fingerprint, attempt, token, operation, ttl, expires_in }
             }
-            State::Leased | State::Abandoned => KeyState::Abandoned { fingerprint, attempt, token },
+            State::Leased | State::Abandoned => {
+                KeyState::Abandoned { fingerprint, attempt, token, operation, ttl }
+            }
         }
     }
 }

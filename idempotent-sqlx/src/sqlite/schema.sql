@@ -4,12 +4,17 @@ create table idempotent_leases (
     key blob not null primary key,
     -- Of the lease that holds the key; null when it was released.
     lease_id blob,
-    -- The last one to be released, which is refused from then on.
+    -- The last one to be released or freed, which is refused from then on.
     released_id blob,
     token integer not null,
+    -- That of attempt 1: the same in all attempts of one life of the key.
+    first_token integer not null,
     attempt integer not null,
-    state text not null check (state in ('leased', 'abandoned', 'released')),
+    state text not null check (state in ('leased', 'abandoned', 'released', 'freed')),
     fingerprint blob not null,
+    -- Its name, for people, and for how long its record would be replayable.
+    operation text not null,
+    ttl integer not null,
     leased_until integer not null,
     -- How long the key is remembered after `leased_until`; null until a person decides.
     retention integer,
@@ -47,6 +52,7 @@ create view idempotent_keys as
 with clock (now) as (select cast(unixepoch('subsec') * 1000000 as integer))
 select
     lower(hex(l.key)) as key,
+    l.operation,
     case
         when r.expires_at <= now then 'expired'
         when r.key is not null then 'completed'
@@ -57,6 +63,7 @@ select
     l.attempt,
     l.token,
     datetime(l.leased_until / 1000000, 'unixepoch') as leased_until,
+    l.ttl / 1000000.0 as ttl_seconds,
     r.status,
     r.metadata,
     r.body,

@@ -3,18 +3,21 @@
 /// What is known of a key, in one look.
 pub(super) const LOOK: &str = "\
     select l.lease_id, l.released_id, l.token, l.attempt, l.state, l.fingerprint, l.leased_until, \
-        l.leased_until + l.retention, r.fingerprint, r.metadata, r.body, r.expires_at \
+        l.leased_until + l.retention, r.fingerprint, r.metadata, r.body, r.expires_at, \
+        l.first_token, l.operation, l.ttl \
     from idempotent_leases l left join idempotent_records r on r.key = l.key \
     where l.key = ?1";
 
 pub(super) const INSERT_LEASE: &str = "\
     insert into idempotent_leases \
-        (key, lease_id, token, attempt, state, fingerprint, leased_until, retention, purge_at) \
-    values (?1, ?2, ?3, 1, 'leased', ?4, ?5, ?6, ?7)";
+        (key, lease_id, token, attempt, state, fingerprint, leased_until, retention, purge_at, \
+            operation, ttl, first_token) \
+    values (?1, ?2, ?3, 1, 'leased', ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 
 pub(super) const UPDATE_LEASE: &str = "\
-    update idempotent_leases set lease_id = ?2, released_id = null, token = ?3, attempt = ?8, \
-        state = 'leased', fingerprint = ?4, leased_until = ?5, retention = ?6, purge_at = ?7 \
+    update idempotent_leases set lease_id = ?2, released_id = null, token = ?3, attempt = ?11, \
+        state = 'leased', fingerprint = ?4, leased_until = ?5, retention = ?6, purge_at = ?7, \
+        operation = ?8, ttl = ?9, first_token = ?10 \
     where key = ?1";
 
 pub(super) const STEPS: &str = "select name, value from idempotent_steps where key = ?1";
@@ -63,8 +66,9 @@ pub(super) const RENEW: &str = concat!(
     not_completed!()
 );
 
-pub(super) const RELEASE: &str = concat!(
-    "update idempotent_leases set lease_id = null, released_id = ?2, state = 'released', \
+/// ?7 is `released` or `freed`.
+pub(super) const GIVE_BACK: &str = concat!(
+    "update idempotent_leases set lease_id = null, released_id = ?2, state = ?7, \
         leased_until = ?4, retention = ?5, purge_at = ?6 where ",
     owned!(),
     not_completed!()
@@ -147,7 +151,7 @@ mod tests {
             COMPLETE,
             RECORD,
             RENEW,
-            RELEASE,
+            GIVE_BACK,
             ABANDON,
             INSERT_STEP,
             SAVED_STEP,

@@ -14,9 +14,10 @@ use crate::kit::{LONG, Mode, Schema, acquire, granted, key, record};
 async fn fill(schema: &Schema, pool: &PgPool, keys: u32, expired: u32) {
     let fill = format!(
         "insert into {0}.leases \
-            (key, lease_id, token, attempt, state, fingerprint, leased_until, retention, purge_at) \
-        select sha256(n::text::bytea), '\\x01', n, 1, 'leased', sha256('f'), at, '1 day', \
-            at + interval '1 day' \
+            (key, lease_id, token, first_token, attempt, state, fingerprint, leased_until, \
+                retention, ttl, operation, purge_at) \
+        select sha256(n::text::bytea), '\\x01', n, n, 1, 'leased', sha256('f'), at, '1 day', \
+            '1 day', 'POST /payments', at + interval '1 day' \
         from generate_series(1, {keys}) n, lateral (select case when n > {keys} - {expired} \
             then now() - interval '2 days' else now() + interval '1 hour' end) t (at); \
         insert into {0}.records \

@@ -14,14 +14,15 @@ enum Call {
     Complete,
     Renew,
     Release,
+    Free,
     Abandon,
     SaveStep,
 }
 
-use Call::{Abandon, Complete, Release, Renew, SaveStep};
+use Call::{Abandon, Complete, Free, Release, Renew, SaveStep};
 
 impl Call {
-    const ALL: [Self; 5] = [Renew, SaveStep, Abandon, Release, Complete];
+    const ALL: [Self; 6] = [Renew, SaveStep, Abandon, Release, Free, Complete];
 
     async fn with<H: Harness>(
         self,
@@ -33,6 +34,7 @@ impl Call {
             Complete => world.store.complete(lease, ask.record("of a stranger"), LONG).await,
             Renew => world.store.renew(lease, LONG * 2).await,
             Release => world.store.release(lease, LONG).await,
+            Free => world.store.free(lease, LONG).await,
             Abandon => world.store.abandon(lease).await,
             SaveStep => world.store.save_step(lease, "of a stranger", "1".into()).await,
         }
@@ -111,6 +113,7 @@ of_each_call! {
     Complete: complete_compares_the_lease_id complete_compares_the_token complete_of_a_stale_owner_is_refused;
     Renew: renew_compares_the_lease_id renew_compares_the_token renew_of_a_stale_owner_is_refused;
     Release: release_compares_the_lease_id release_compares_the_token release_of_a_stale_owner_is_refused;
+    Free: free_compares_the_lease_id free_compares_the_token free_of_a_stale_owner_is_refused;
     Abandon: abandon_compares_the_lease_id abandon_compares_the_token abandon_of_a_stale_owner_is_refused;
     SaveStep: save_step_compares_the_lease_id save_step_compares_the_token save_step_of_a_stale_owner_is_refused;
 }
@@ -144,6 +147,21 @@ pub(crate) async fn a_released_lease_may_do_nothing<H: Harness>(world: &World<H>
     let ask = ask();
     let lease = world.granted(ask).await?;
     world.store.release(&lease, LONG).await?;
+    for call in Call::ALL {
+        call.refused(world, ask, &lease).await?;
+    }
+    let next = ask.again();
+    let owner = world.granted(next).await?;
+    for call in Call::ALL {
+        call.refused(world, ask, &lease).await?;
+    }
+    unharmed(world, next, &owner).await
+}
+
+pub(crate) async fn a_freed_lease_may_do_nothing<H: Harness>(world: &World<H>) -> Verdict {
+    let ask = ask();
+    let lease = world.granted(ask).await?;
+    world.store.free(&lease, LONG).await?;
     for call in Call::ALL {
         call.refused(world, ask, &lease).await?;
     }

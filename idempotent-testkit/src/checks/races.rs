@@ -132,6 +132,19 @@ pub(crate) async fn of_many_at_once_exactly_one_has_a_released_key<H: Harness>(
     Ok(())
 }
 
+pub(crate) async fn of_many_at_once_exactly_one_has_a_freed_key<H: Harness>(
+    world: &World<H>,
+) -> Verdict {
+    let keys = asks(world.capabilities.keys.div_ceil(10));
+    for ask in &keys {
+        let lease = world.granted(*ask).await?;
+        world.store.free(&lease, LONG).await?;
+    }
+    let leases = one_is_granted(world, keys).await?;
+    ensure!(leases.iter().all(|lease| lease.attempt == 1), "a freed key has not attempt 1");
+    Ok(())
+}
+
 pub(crate) async fn the_same_lease_id_is_granted_to_all_who_repeat_it_at_once<H: Harness>(
     world: &World<H>,
 ) -> Verdict {

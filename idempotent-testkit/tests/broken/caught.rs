@@ -43,6 +43,11 @@ caught! {
         an_acquire_in_flight_does_not_extend_the_lease
         a_lease_holds_until_its_end_and_not_much_longer
         a_renewed_lease_lasts_from_its_renewal;
+    a_free_is_an_attempt = AFreeIsAnAttempt:
+        a_freed_key_is_new_for_any_request;
+    a_free_keeps_the_token = AFreeKeepsTheToken:
+        a_freed_key_is_new_for_any_request
+        each_life_has_a_first_token_of_its_own;
     a_mismatch_ends_the_lease = AMismatchEndsTheLease:
         a_leased_key_refuses_another_request
         of_two_requests_at_once_one_has_the_key;
@@ -97,7 +102,8 @@ caught! {
         of_many_at_once_exactly_one_takes_over
         a_completion_that_races_a_takeover_has_one_winner;
     checks_then_takes_the_released = ChecksThenTakesTheReleased:
-        of_many_at_once_exactly_one_has_a_released_key;
+        of_many_at_once_exactly_one_has_a_released_key
+        of_many_at_once_exactly_one_has_a_freed_key;
     compares_half_the_fingerprint = ComparesHalfTheFingerprint:
         fingerprints_that_differ_in_one_bit_are_others;
     compares_half_the_lease_id = ComparesHalfTheLeaseId:
@@ -154,14 +160,24 @@ caught! {
         the_fingerprint_is_compared_before_the_released_lease_id;
     forgets_the_living = ForgetsTheLiving:
         a_live_lease_is_not_forgotten_without_force;
+    forgets_the_operation = ForgetsTheOperation:
+        operation_and_ttl_are_shown_until_there_is_a_record;
     forgets_the_released_at_once = ForgetsTheReleasedAtOnce:
         steps_are_kept_across_release;
     forgets_the_state_but_not_the_key = ForgetsTheStateButNotTheKey:
         a_completed_key_is_forgotten;
     forgets_the_unresolved = ForgetsTheUnresolved:
         until_it_is_resolved_an_abandoned_key_is_kept;
+    freed_keys_keep_their_steps = FreedKeysKeepTheirSteps:
+        a_freed_key_is_new_for_any_request;
+    freed_leases_go_on = FreedLeasesGoOn:
+        a_freed_lease_may_do_nothing;
+    frees_no_fingerprint = FreesNoFingerprint:
+        a_freed_key_is_new_for_any_request;
     grants_its_owner_again_after_completion = GrantsItsOwnerAgainAfterCompletion:
         the_owner_that_asks_again_after_its_completion_is_given_the_record;
+    grants_the_freed_id_again = GrantsTheFreedIdAgain:
+        the_freed_lease_id_is_refused;
     grants_the_released_id_again = GrantsTheReleasedIdAgain:
         the_last_released_lease_id_is_refused;
     grants_what_is_leased = GrantsWhatIsLeased:
@@ -174,9 +190,13 @@ caught! {
         garbage_is_forgotten_by_force;
     keeps_sixty_four_steps = KeepsSixtyFourSteps:
         many_steps_are_kept;
+    keeps_the_first_ttl = KeepsTheFirstTtl:
+        operation_and_ttl_are_shown_until_there_is_a_record;
     keys_are_text = KeysAreText:
         keys_that_differ_in_one_bit_are_strangers
         keys_are_any_32_bytes;
+    lives_share_their_first_token = LivesShareTheirFirstToken:
+        each_life_has_a_first_token_of_its_own;
     looking_creates = LookingCreates:
         an_unknown_key_is_absent_and_stays_so;
     looking_extends = LookingExtends:
@@ -255,6 +275,8 @@ caught! {
         a_completed_key_refuses_another_request
         a_later_operation_has_a_record_of_its_own
         a_record_is_replayed_by_other_handles;
+    reserves_for_anybody = ReservesForAnybody:
+        a_step_is_reserved_by_the_owner_only;
     retention_is_the_lease = RetentionIsTheLease:
         complete_of_a_stale_owner_is_refused;
     rounds_down_to_seconds = RoundsDownToSeconds:
@@ -270,6 +292,8 @@ caught! {
     shows_no_time_left = ShowsNoTimeLeft:
         a_completed_key_is_answered_with_its_record
         a_completed_key_is_shown_with_its_record;
+    shows_the_freed = ShowsTheFreed:
+        a_freed_key_is_new_for_any_request;
     shows_nothing_released = ShowsNothingReleased:
         a_released_key_is_shown;
     shows_released_as_abandoned = ShowsReleasedAsAbandoned:
@@ -297,6 +321,8 @@ caught! {
         a_takeover_is_remembered_as_it_asks_itself;
     takes_garbage_for_nothing = TakesGarbageForNothing:
         garbage_in_a_lease_is_told_and_never_run;
+    the_first_token_is_the_last = TheFirstTokenIsTheLast:
+        all_attempts_of_a_life_have_its_first_token;
     tokens_restart = TokensRestart:
         tokens_grow_across_forget
         tokens_grow_across_records
@@ -306,6 +332,8 @@ caught! {
     loses_the_lapsed_on_complete = LosesTheLapsedOn(Call::Complete):
         without_takeover_an_abandoned_key_is_told_and_kept
         a_lapsed_lease_is_completed_by_its_owner;
+    loses_the_lapsed_on_free = LosesTheLapsedOn(Call::Free):
+        a_lapsed_lease_is_freed_by_its_owner;
     loses_the_lapsed_on_release = LosesTheLapsedOn(Call::Release):
         a_lapsed_lease_is_released_by_its_owner;
     loses_the_lapsed_on_renew = LosesTheLapsedOn(Call::Renew):
@@ -316,6 +344,8 @@ caught! {
         abandon_compares_the_lease_id;
     no_lease_id_on_complete = NoLeaseId(Call::Complete):
         complete_compares_the_lease_id;
+    no_lease_id_on_free = NoLeaseId(Call::Free):
+        free_compares_the_lease_id;
     no_lease_id_on_release = NoLeaseId(Call::Release):
         release_compares_the_lease_id;
     no_lease_id_on_renew = NoLeaseId(Call::Renew):
@@ -328,6 +358,8 @@ caught! {
         a_lease_of_an_unknown_key_is_lost;
     no_owner_on_complete = NoOwner(Call::Complete):
         complete_of_a_stale_owner_is_refused;
+    no_owner_on_free = NoOwner(Call::Free):
+        free_of_a_stale_owner_is_refused;
     no_owner_on_release = NoOwner(Call::Release):
         release_of_a_stale_owner_is_refused;
     no_owner_on_renew = NoOwner(Call::Renew):
@@ -338,6 +370,8 @@ caught! {
         abandon_compares_the_token;
     no_token_on_complete = NoToken(Call::Complete):
         complete_compares_the_token;
+    no_token_on_free = NoToken(Call::Free):
+        free_compares_the_token;
     no_token_on_release = NoToken(Call::Release):
         release_compares_the_token;
     no_token_on_renew = NoToken(Call::Renew):

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use idempotent_runtime::{FencingToken, Fingerprint, KeyState, LeaseId, Record, Retention, Steps};
+use idempotent_runtime::{
+    FencingToken, Fingerprint, KeyState, LeaseId, OperationName, Record, Retention, Steps,
+};
 use idempotent_testkit::Garbage;
 
 use crate::flaw::Flaw;
@@ -16,8 +18,11 @@ pub(crate) struct Row {
     pub(crate) fingerprint: Fingerprint,
     pub(crate) id: LeaseId,
     pub(crate) token: FencingToken,
+    pub(crate) first_token: FencingToken,
     pub(crate) attempt: u32,
     pub(crate) steps: Steps,
+    pub(crate) operation: OperationName,
+    pub(crate) ttl: Duration,
     pub(crate) phase: Phase,
     pub(crate) garbage: Option<Garbage>,
     /// When the row itself goes; never before what its phase says in a store without a flaw.
@@ -28,6 +33,7 @@ pub(crate) struct Row {
 pub(crate) enum Phase {
     Leased { until: Moment, retention: Retention, given_up: bool },
     Released { forgotten_at: Moment },
+    Freed { forgotten_at: Moment },
     Completed { record: Record, until: Moment },
 }
 
@@ -43,7 +49,7 @@ impl Phase {
                 Flaw::NeverForgetsTheAbandoned => NEVER,
                 _ => until.saturating_add(*span),
             },
-            Self::Released { forgotten_at } => *forgotten_at,
+            Self::Released { forgotten_at } | Self::Freed { forgotten_at } => *forgotten_at,
             Self::Completed { until, .. } => *until,
         }
     }
@@ -57,22 +63,33 @@ impl Row {
     pub(crate) fn state(&self, now: Moment, flaw: Flaw) -> KeyState {
         let (fingerprint, token) = (self.fingerprint, self.token);
         let attempt = self.attempt + u32::from(flaw == Flaw::ShowsTheNextAttempt);
+        let (operation, ttl) = match flaw {
+            Flaw::ForgetsTheOperation => (OperationName::default(), self.ttl),
+            Flaw::KeepsTheFirstTtl if self.attempt > 1 => (self.operation.clone(), Duration::ZERO),
+            _ => (self.operation.clone(), self.ttl),
+        };
         match &self.phase {
+            Phase::Freed { .. } if flaw != Flaw::ShowsTheFreed => KeyState::Absent,
+            Phase::Freed { .. } => {
+                KeyState::Released { fingerprint, attempt, token, operation, ttl }
+            }
             Phase::Released { .. } if flaw == Flaw::ShowsNothingReleased => KeyState::Absent,
             Phase::Released { .. } => match fingerprint {
                 fingerprint if flaw == Flaw::ShowsReleasedAsAbandoned => {
-                    KeyState::Abandoned { fingerprint, attempt, token }
+                    KeyState::Abandoned { fingerprint, attempt, token, operation, ttl }
                 }
-                fingerprint => KeyState::Released { fingerprint, attempt, token },
+                fingerprint => KeyState::Released { fingerprint, attempt, token, operation, ttl },
             },
             Phase::Leased { until, .. } if now < *until || flaw == Flaw::ShowsTheLapsedAsLeased => {
                 let expires_in = match flaw {
                     Flaw::ShowsNoTimeLeft => Duration::ZERO,
                     _ => until.saturating_sub(now),
                 };
-                KeyState::Leased { fingerprint, attempt, token, expires_in }
+                KeyState::Leased { fingerprint, attempt, token, operation, ttl, expires_in }
             }
-            Phase::Leased { .. } => KeyState::Abandoned { fingerprint, attempt, token },
+            Phase::Leased { .. } => {
+                KeyState::Abandoned { fingerprint, attempt, token, operation, ttl }
+            }
             Phase::Completed { record, until } => {
                 let expires_in = match flaw {
                     Flaw::ShowsNoTimeLeft => Duration::ZERO,

@@ -13,7 +13,8 @@ use std::{
 };
 
 use idempotent_runtime::{
-    FencingToken, Fingerprint, Lease, Record, Retention, Steps, StorageKey, StoreError,
+    FencingToken, Fingerprint, Lease, OperationName, Record, Retention, Steps, StorageKey,
+    StoreError,
 };
 use idempotent_testkit::Garbage;
 use tokio::time::Instant;
@@ -180,8 +181,11 @@ impl Broken {
                 fingerprint: Fingerprint::of(&"the request"),
                 id: lease.id,
                 token: lease.token,
+                first_token: lease.first_token,
                 attempt: lease.attempt,
                 steps: Steps::new(),
+                operation: OperationName::default(),
+                ttl: Duration::ZERO,
                 phase: Phase::Leased {
                     until: NEVER,
                     retention: Retention::UntilResolved,
@@ -199,6 +203,7 @@ impl Broken {
             }
             Phase::Leased { .. } => true,
             Phase::Released { .. } => self.is(Flaw::ReleasedLeasesGoOn),
+            Phase::Freed { .. } => self.is(Flaw::FreedLeasesGoOn),
             Phase::Completed { .. } => self.is(Flaw::CompletesTwice) && call == Call::Complete,
         };
         let id = self.same_id(row.id, lease.id) || self.is(Flaw::NoLeaseId(call));

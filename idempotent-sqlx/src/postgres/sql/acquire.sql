@@ -7,6 +7,8 @@ create function {schema}.acquire_v1(
     p_lease_for bigint,  -- microseconds, as all numbers of time here
     p_retention bigint,  -- null: until a person decides
     p_takeover boolean,
+    p_operation text,
+    p_ttl bigint,
     out o_outcome text,
     out o_token bigint,
     out o_attempt integer,
@@ -15,7 +17,8 @@ create function {schema}.acquire_v1(
     out o_metadata text,
     out o_body bytea,
     out o_step_names text[],
-    out o_step_values bytea[]
+    out o_step_values bytea[],
+    out o_first_token bigint
 ) language plpgsql set lock_timeout = '1s' as $$
 declare
     us constant interval := interval '1 microsecond';
@@ -29,7 +32,7 @@ declare
 begin
     perform {schema}.read_committed_v1();
     loop
-        select l.lease_id, l.released_id, l.token, l.attempt, l.state, l.fingerprint, l.leased_until,
+        select l.lease_id, l.released_id, l.token, l.first_token, l.attempt, l.state, l.fingerprint, l.leased_until,
             l.leased_until + l.retention as forgotten_at,
             r.fingerprint as recorded_for, r.metadata, r.body, r.expires_at
         into seen
@@ -44,13 +47,15 @@ begin
             perform {schema}.lock_key_v1(p_key);
             t := clock_timestamp();
             insert into {schema}.leases
-                (key, lease_id, token, attempt, state, fingerprint, leased_until, retention, purge_at)
+                (key, lease_id, token, first_token, attempt, state, fingerprint, leased_until,
+                    retention, ttl, operation, purge_at)
             values (
-                p_key, p_lease_id, {schema}.micros_v1(t), 1, 'leased', p_fingerprint,
-                t + p_lease_for * us, p_retention * us,
+                p_key, p_lease_id, {schema}.micros_v1(t), {schema}.micros_v1(t), 1, 'leased',
+                p_fingerprint, t + p_lease_for * us, p_retention * us, p_ttl * us, p_operation,
                 coalesce(t + p_lease_for * us + p_retention * us, 'infinity'))
             on conflict do nothing
-            returning 'granted', token, attempt into o_outcome, o_token, o_attempt;
+            returning 'granted', token, attempt, first_token
+            into o_outcome, o_token, o_attempt, o_first_token;
             exit when found;
             -- Somebody else was first, and is seen by the next look.
             looks := looks + 1;
@@ -62,7 +67,8 @@ begin
         end if;
 
         if not {schema}.is_readable_v1(
-            seen.token, seen.attempt, seen.fingerprint, seen.recorded_for) then
+            seen.token, seen.first_token, seen.attempt, seen.fingerprint,
+            seen.recorded_for) then
             o_outcome := 'corrupt';
             exit;
         end if;
@@ -79,6 +85,13 @@ begin
             exit;
         end if;
         expired := seen.expires_at is not null or coalesce(seen.forgotten_at <= t, false);
+        if not expired and seen.state = 'freed' then
+            if seen.released_id = p_lease_id then
+                o_outcome := 'lost';
+                exit;
+            end if;
+            expired := true;
+        end if;
         repeated := false;
         if not expired then
             if seen.fingerprint <> p_fingerprint then
@@ -143,8 +156,14 @@ begin
                 when expired then 1
                 else least(seen.attempt, 2147483646) + 1
             end,
+            first_token = case
+                when expired then greatest(seen.token + 1, {schema}.micros_v1(t))
+                else seen.first_token
+            end,
             state = 'leased',
             fingerprint = p_fingerprint,
+            operation = p_operation,
+            ttl = p_ttl * us,
             -- A repetition takes nothing away.
             leased_until = case
                 when repeated then greatest(seen.leased_until, t + p_lease_for * us)
@@ -153,7 +172,8 @@ begin
             retention = p_retention * us,
             purge_at = coalesce(t + p_lease_for * us + p_retention * us, 'infinity')
         where key = p_key
-        returning 'granted', token, attempt into o_outcome, o_token, o_attempt;
+        returning 'granted', token, attempt, first_token
+        into o_outcome, o_token, o_attempt, o_first_token;
         if not expired then
             select array_agg(name), array_agg(value) into o_step_names, o_step_values
             from {schema}.steps where key = p_key;

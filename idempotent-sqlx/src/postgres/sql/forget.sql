@@ -19,7 +19,7 @@ begin
     t := clock_timestamp();
     known := case
         when ends is not null then ends > t
-        else coalesce(seen.forgotten_at > t, true)
+        else seen.state <> 'freed' and coalesce(seen.forgotten_at > t, true)
     end;
     if ends is null and known and seen.state = 'leased' and seen.leased_until > t and not p_force then
         o_outcome := 'leased';

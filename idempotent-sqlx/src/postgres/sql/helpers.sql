@@ -24,8 +24,9 @@ $$;
 
 -- Whether a row can have been written by a store. What cannot is told, and nothing is granted on it.
 create function {schema}.is_readable_v1(
-    p_token bigint, p_attempt integer, p_fingerprint bytea, p_recorded_for bytea
+    p_token bigint, p_first_token bigint, p_attempt integer, p_fingerprint bytea,
+    p_recorded_for bytea
 ) returns boolean language sql immutable as $$
-    select p_token > 0 and p_attempt > 0 and octet_length(p_fingerprint) = 32
+    select p_token > 0 and p_first_token > 0 and p_attempt > 0 and octet_length(p_fingerprint) = 32
         and coalesce(octet_length(p_recorded_for), 32) = 32
 $$;

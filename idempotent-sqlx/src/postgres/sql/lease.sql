@@ -29,11 +29,11 @@ begin
         and not exists (select from {schema}.records where key = p_key);
 end $$;
 
--- p_again: an earlier call of the same step got no answer, and may have been applied.
-create function {schema}.release_v1(
-    p_key bytea, p_lease_id bytea, p_token bigint, p_retention bigint, p_again boolean,
-    out o_outcome text
-) language plpgsql set lock_timeout = '1s' as $$
+-- Ends a lease without an outcome: `released` remembers the request, `freed` only token and lease id.
+create function {schema}.give_back_v1(
+    p_state text, p_key bytea, p_lease_id bytea, p_token bigint, p_retention bigint,
+    p_again boolean
+) returns text language plpgsql as $$
 declare
     t timestamptz;
 begin
@@ -43,19 +43,40 @@ begin
         update {schema}.leases set
             lease_id = null,
             released_id = p_lease_id,
-            state = 'released',
+            state = p_state,
             leased_until = t,
             retention = p_retention * interval '1 microsecond',
             purge_at = t + p_retention * interval '1 microsecond'
         where key = p_key;
-        o_outcome := 'ok';
+        if p_state = 'freed' then
+            delete from {schema}.steps where key = p_key;
+        end if;
+        return 'ok';
     elsif p_again and exists (
         select from {schema}.leases
-        where key = p_key and released_id = p_lease_id and token = p_token) then
-        o_outcome := 'ok';
-    else
-        o_outcome := 'lost';
+        where key = p_key and released_id = p_lease_id and token = p_token and state = p_state) then
+        return 'ok';
     end if;
+    return 'lost';
+end $$;
+
+-- p_again: an earlier call of the same step got no answer, and may have been applied.
+create function {schema}.release_v1(
+    p_key bytea, p_lease_id bytea, p_token bigint, p_retention bigint, p_again boolean,
+    out o_outcome text
+) language plpgsql set lock_timeout = '1s' as $$
+begin
+    o_outcome := {schema}.give_back_v1(
+        'released', p_key, p_lease_id, p_token, p_retention, p_again);
+end $$;
+
+create function {schema}.free_v1(
+    p_key bytea, p_lease_id bytea, p_token bigint, p_retention bigint, p_again boolean,
+    out o_outcome text
+) language plpgsql set lock_timeout = '1s' as $$
+begin
+    o_outcome := {schema}.give_back_v1(
+        'freed', p_key, p_lease_id, p_token, p_retention, p_again);
 end $$;
 
 create function {schema}.abandon_v1(

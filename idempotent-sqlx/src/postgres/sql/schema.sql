@@ -5,19 +5,25 @@
 -- Takeover and release change `lease_id`, a key column: they wait for such a transaction or skip it.
 create table {schema}.leases (
     token bigint not null,
+    -- That of attempt 1: the same in all attempts of one life of the key.
+    first_token bigint not null,
     leased_until timestamptz not null,
     -- When the purger looks at the row: not after it may go, and earlier where it was renewed since.
     purge_at timestamptz not null,
     -- How long the key is remembered after `leased_until`; null until a person decides.
     retention interval,
+    -- For how long the operation's record would be replayable.
+    ttl interval not null,
     attempt integer not null,
-    state text not null check (state in ('leased', 'abandoned', 'released')),
+    state text not null check (state in ('leased', 'abandoned', 'released', 'freed')),
     key bytea primary key,
     -- Of the lease that holds the key; null when it was released.
     lease_id bytea,
-    -- The last one to be released, which is refused from then on.
+    -- The last one to be released or freed, which is refused from then on.
     released_id bytea,
     fingerprint bytea not null,
+    -- Its name, for people.
+    operation text not null,
     unique (key, lease_id)
 );
 create index leases_purge_at on {schema}.leases (purge_at);
@@ -51,6 +57,7 @@ create table {schema}.steps (
 create view {schema}.keys as
 select
     encode(l.key, 'hex') as key,
+    l.operation,
     case
         when r.expires_at <= clock_timestamp() then 'expired'
         when r.key is not null then 'completed'
@@ -61,6 +68,7 @@ select
     l.attempt,
     l.token,
     l.leased_until,
+    l.ttl,
     r.status,
     r.metadata,
     r.body,

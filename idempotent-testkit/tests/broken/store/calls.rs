@@ -135,6 +135,22 @@ impl Store for Broken {
         Ok(())
     }
 
+    async fn free(&self, lease: &Lease, retention: Duration) -> Result<(), StoreError> {
+        let _whole = self.whole().await;
+        let (key, mut row) = self.owned(Call::Free, lease)?;
+        row.phase = Phase::Freed { forgotten_at: self.after(self.now(), retention) };
+        row.expires = NEVER;
+        self.put(key, row);
+        Ok(())
+    }
+
+    async fn reserve_step(&self, lease: &Lease, lease_for: Duration) -> Result<(), StoreError> {
+        if self.is(Flaw::ReservesForAnybody) {
+            return Ok(());
+        }
+        self.renew(lease, lease_for).await
+    }
+
     async fn abandon(&self, lease: &Lease) -> Result<(), StoreError> {
         let _whole = self.whole().await;
         let (key, mut row) = self.owned(Call::Abandon, lease)?;
@@ -222,6 +238,7 @@ impl Store for Broken {
             _ => self.read(&bytes),
         };
         let Some(row) = row else { return Ok(self.is(Flaw::AlwaysForgets)) };
+        let known = !matches!(row.phase, Phase::Freed { .. });
         if row.garbage.is_some() && self.is(Flaw::KeepsGarbage) {
             return Err(StoreError::corrupt("garbage"));
         }
@@ -230,7 +247,7 @@ impl Store for Broken {
                 !force && !self.is(Flaw::ForgetsTheLiving) || self.is(Flaw::NeverForgetsALease)
             }
             Phase::Leased { .. } => !force && self.is(Flaw::NeverForgetsALease),
-            Phase::Released { .. } | Phase::Completed { .. } => false,
+            Phase::Released { .. } | Phase::Freed { .. } | Phase::Completed { .. } => false,
         };
         if stuck {
             return Err(StoreError::StillLeased);
@@ -250,7 +267,7 @@ impl Store for Broken {
             }
             _ => drop(self.backend.rows().remove(&bytes)),
         }
-        Ok(true)
+        Ok(known)
     }
 
     async fn purge_expired(&self, limit: usize) -> Result<usize, StoreError> {

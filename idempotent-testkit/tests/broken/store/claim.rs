@@ -22,7 +22,14 @@ impl Broken {
         }
         let attempt = row.attempt - u32::from(self.is(Flaw::CountsAttemptsFromZero));
         self.granted.lock().unwrap().push(self.key(key));
-        Lease::new(*key, row.id, row.token, attempt).with_steps(kept_steps(self.flaw, steps))
+        let first = match self.flaw {
+            Flaw::TheFirstTokenIsTheLast => row.token,
+            Flaw::LivesShareTheirFirstToken => FencingToken::from_u64(1),
+            _ => row.first_token,
+        };
+        Lease::new(*key, row.id, row.token, attempt)
+            .with_first_token(first)
+            .with_steps(kept_steps(self.flaw, steps))
     }
 
     fn leased(&self, request: &AcquireRequest<'_>, now: Moment) -> Phase {
@@ -54,6 +61,7 @@ impl Broken {
                 self.is(Flaw::ForgetsTheFingerprintOnRelease)
                     || self.is(Flaw::ComparesTheReleasedIdFirst) && row.id == request.lease_id
             }
+            Phase::Freed { .. } => !self.is(Flaw::FreesNoFingerprint),
             Phase::Completed { .. } => self.is(Flaw::ReplaysToAnotherRequest),
         };
         let half = self.is(Flaw::ComparesHalfTheFingerprint) && one[..16] == two[..16];
@@ -68,12 +76,16 @@ impl Broken {
         now: Moment,
     ) -> Result<(Acquired, Option<Row>), StoreError> {
         let Some(mut row) = row else {
+            let token = self.token(None);
             let row = Row {
                 fingerprint: *request.fingerprint,
                 id: request.lease_id,
-                token: self.token(None),
+                token,
+                first_token: token,
                 attempt: 1,
                 steps: Steps::new(),
+                operation: request.operation.clone(),
+                ttl: request.ttl,
                 phase: self.leased(request, now),
                 garbage: None,
                 expires: NEVER,
@@ -118,6 +130,9 @@ impl Broken {
             Phase::Released { .. } if same_id && !self.is(Flaw::GrantsTheReleasedIdAgain) => {
                 Err(StoreError::LeaseLost)
             }
+            Phase::Freed { .. } if same_id && !self.is(Flaw::GrantsTheFreedIdAgain) => {
+                Err(StoreError::LeaseLost)
+            }
             Phase::Leased { until, .. }
                 if same_id && (now < until || !self.is(Flaw::LosesTheLapsed)) =>
             {
@@ -152,6 +167,22 @@ impl Broken {
             Phase::Leased { .. } if !request.takeover && !self.is(Flaw::AlwaysTakesOver) => {
                 Ok((Acquired::Abandoned { attempt: row.attempt }, None))
             }
+            Phase::Freed { .. } => {
+                row.id = request.lease_id;
+                row.token = match self.flaw {
+                    Flaw::AFreeKeepsTheToken => row.token,
+                    _ => self.token(Some(row.token)),
+                };
+                row.first_token = row.token;
+                row.fingerprint = *request.fingerprint;
+                row.attempt = if self.is(Flaw::AFreeIsAnAttempt) { row.attempt + 1 } else { 1 };
+                if !self.is(Flaw::FreedKeysKeepTheirSteps) {
+                    row.steps.clear();
+                }
+                (row.operation, row.ttl) = (request.operation.clone(), request.ttl);
+                row.phase = self.leased(request, now);
+                Ok((Acquired::Granted(self.lease(request.key, &row)), Some(self.own(row))))
+            }
             phase => {
                 row.id = request.lease_id;
                 let lapsed = matches!(phase, Phase::Leased { .. });
@@ -181,6 +212,7 @@ impl Broken {
                     row.expires = NEVER;
                 }
                 row.phase = self.leased(request, now);
+                (row.operation, row.ttl) = (request.operation.clone(), request.ttl);
                 if let (true, Flaw::TakeoversKeepTheirOwnExpiry) = (lapsed, self.flaw) {
                     return Ok((Acquired::Granted(self.lease(request.key, &row)), Some(row)));
                 }
@@ -212,7 +244,9 @@ impl Broken {
         match row.map(|row| &row.phase) {
             None => self.is(Flaw::ChecksThenInserts),
             Some(Phase::Leased { .. }) => self.is(Flaw::ChecksThenTakesOver),
-            Some(Phase::Released { .. }) => self.is(Flaw::ChecksThenTakesTheReleased),
+            Some(Phase::Released { .. } | Phase::Freed { .. }) => {
+                self.is(Flaw::ChecksThenTakesTheReleased)
+            }
             Some(Phase::Completed { .. }) => false,
         }
     }

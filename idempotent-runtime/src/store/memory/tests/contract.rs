@@ -255,13 +255,13 @@ async fn forget_says_whether_there_was_something() {
 async fn inspect_shows_whose_key_it_is_and_which_attempt() {
     let store = MemoryStore::new();
     let lease = ask(1).granted(&store);
-    let KeyState::Leased { fingerprint: whose, attempt, token, expires_in } = state(&store, 1)
+    let KeyState::Leased { fingerprint: whose, attempt, token, expires_in, .. } = state(&store, 1)
     else {
         panic!("not leased");
     };
     assert_eq!((whose, attempt, token, expires_in), (fingerprint(), 1, lease.token, LEASE));
     done(store.release(&lease, RETENTION)).unwrap();
-    let KeyState::Released { fingerprint: whose, attempt, token } = state(&store, 1) else {
+    let KeyState::Released { fingerprint: whose, attempt, token, .. } = state(&store, 1) else {
         panic!("not released");
     };
     assert_eq!((whose, attempt, token), (fingerprint(), 1, lease.token));
