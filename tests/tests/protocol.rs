@@ -16,6 +16,8 @@ mod duplicates;
 mod expiry;
 #[path = "protocol/extractors.rs"]
 mod extractors;
+#[path = "protocol/freed.rs"]
+mod freed;
 #[path = "protocol/full.rs"]
 mod full;
 #[path = "protocol/inline.rs"]

@@ -82,10 +82,10 @@ pub(crate) async fn postgres(url: &str, schema: &str, keys: u64) {
     run(&mut connection, "set session_replication_role = replica".to_owned()).await;
     let (record, fingerprint) = (record(), fingerprint());
     let leases = format!(
-        "insert into {schema}.leases (key, lease_id, token, attempt, state, fingerprint, \
-            leased_until, retention, purge_at) \
-        select key, substr(key, 1, 16), 1, 1, 'leased', $2, clock_timestamp(), '1 day', \
-            clock_timestamp() + '1 day' from unnest($1::bytea[]) as key"
+        "insert into {schema}.leases (key, lease_id, token, first_token, attempt, state, fingerprint, \
+            leased_until, retention, ttl, operation, purge_at) \
+        select key, substr(key, 1, 16), 1, 1, 1, 'leased', $2, clock_timestamp(), '1 day', \
+            '1 day', 'POST /payments', clock_timestamp() + '1 day' from unnest($1::bytea[]) as key"
     );
     let records = format!(
         "insert into {schema}.records (key, lease_id, fingerprint, status, metadata, body, \
@@ -125,8 +125,9 @@ pub(crate) async fn sqlite(url: &str, keys: u64) {
     let mut transaction = connection.begin().await.unwrap();
     for key in &sorted {
         let (key, lease_id) = (&key.as_bytes()[..], &key.as_bytes()[..16]);
-        let lease =
-            "insert into idempotent_leases values (?1, ?2, null, ?3, 1, 'leased', ?4, ?3, ?5, ?6)";
+        let lease = "insert into idempotent_leases (key, lease_id, token, first_token, attempt, state, \
+                fingerprint, operation, ttl, leased_until, retention, purge_at) \
+            values (?1, ?2, ?3, ?3, 1, 'leased', ?4, 'POST /payments', ?5, ?3, ?5, ?6)";
         sqlx::query(lease)
             .bind(key)
             .bind(lease_id)

@@ -13,6 +13,7 @@ use crate::{
     recording::{RecordError, Recording},
     refusal::Refusal,
     step::{StepError, StepRefusal},
+    store::StoreError,
 };
 
 /// An answer whose record stands in the handler's own transaction: commit, then return it.
@@ -77,6 +78,7 @@ impl IntoResponse for StepError {
     fn into_response(self) -> Response {
         tracing::error!(error = &self as &dyn std::error::Error, "a step was refused");
         let problem = match self.reason() {
+            StepRefusal::Store(StoreError::Full) => Refusal::StoreFull.into(),
             StepRefusal::Store(_) => Refusal::StoreUnavailable.into(),
             _ => Problem::StepRefused,
         };

@@ -184,3 +184,25 @@ async fn an_abandoned_key_is_remembered_for_the_ttl_and_then_forgotten() {
     assert_paid(&process.send(foreign()).await, 1, 1);
     drop(lost);
 }
+
+/// CASES 72: whoever meets a key whose process is gone is told when its lease runs out, and whoever
+/// meets a living one to come back soon.
+#[tokio::test(start_paused = true)]
+async fn retry_after_is_what_is_left_of_the_lease_of_a_process_that_is_gone() {
+    let (store, gate) = (faulty(), Gate::new());
+    let (gone, handler) = (other(&store), Handler::gated(&gate));
+    gone.always(Step::Renew, Fault::Unreachable);
+    let process = Process::new(&gone, &handler);
+    let _running = process.begin_pay("k").await;
+    gate.reached().await;
+    let begun = tokio::time::Instant::now();
+    let impatient = Process::with(settings(&store).wait(Duration::ZERO), &Handler::pays());
+    for (at, told) in [(5_000, "1"), (15_000, "15"), (20_500, "10"), (29_900, "1")] {
+        tokio::time::sleep_until(begun + Duration::from_millis(at)).await;
+        let answer = impatient.pay("k").await;
+        answer.assert_problem(409, "in_progress");
+        assert_eq!(answer.header("retry-after"), told, "after {at} ms");
+    }
+    tokio::time::sleep_until(begun + LEASE).await;
+    assert_paid(&impatient.pay("k").await, 1, 2);
+}

@@ -1,15 +1,27 @@
 //! `on_abandoned = halt`: what may have had its effect is never run again unasked.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use http::{StatusCode, header};
 use idempotent_runtime::{
-    DoNotRecord, KeyState, NoEffect, OnAbandoned, Resolution, ResolveError, ResolvedAnswer,
+    DoNotRecord, Idempotency, KeyState, NoEffect, OnAbandoned, Resolution, ResolveError,
+    ResolvedAnswer, idempotent,
 };
 use idempotent_tests::{Fault, Faulty, Gate, Step, post};
 use tokio::time::{Instant, sleep};
 
-use axum::response::{IntoResponse as _, Response};
+use axum::{
+    Extension, Router,
+    extract::State,
+    response::{IntoResponse as _, Response},
+    routing::post as on_post,
+};
 
 use crate::support::{
     Handler, LEASE, NOBODY, PAY, Paused, Process, assert_paid, assert_replays, failed, faulty,
@@ -107,13 +119,64 @@ async fn under_halt_an_inline_request_dropped_before_its_handler_began_is_releas
 }
 
 #[tokio::test(start_paused = true)]
-async fn under_halt_an_answer_without_effect_releases_the_key() {
+async fn under_halt_an_answer_without_effect_frees_the_key() {
     let no_effect = || (StatusCode::SERVICE_UNAVAILABLE, NoEffect, "closed").into_response();
     let (store, handler) = (faulty(), begins_with(no_effect));
     let process = halting(&store, &handler);
     assert_eq!(process.pay("k").await.text(), "closed");
-    assert!(matches!(process.state("k").await, KeyState::Released { .. }));
-    assert_paid(&process.pay("k").await, 2, 2);
+    assert!(matches!(process.state("k").await, KeyState::Absent));
+    assert_paid(&process.pay("k").await, 2, 1);
+}
+
+/// CASES 81: by its definition nothing was applied, so there is nothing to decide.
+#[tokio::test(start_paused = true)]
+async fn under_halt_an_answer_that_says_try_again_frees_the_key() {
+    let retryable: [fn() -> Response; 3] = [
+        || StatusCode::TOO_MANY_REQUESTS.into_response(),
+        || StatusCode::TOO_EARLY.into_response(),
+        || StatusCode::REQUEST_TIMEOUT.into_response(),
+    ];
+    for first in retryable {
+        let (store, handler) = (faulty(), begins_with(first));
+        let process = halting(&store, &handler);
+        process.pay("k").await;
+        assert!(matches!(process.state("k").await, KeyState::Absent));
+        assert_paid(&process.pay("k").await, 2, 1);
+        assert_eq!(store.calls(Step::Abandon), 0);
+    }
+}
+
+#[idempotent(key = header("Idempotency-Key"), ttl = "7 days", operation = "weekly", on_abandoned = halt)]
+async fn weekly(State(runs): State<Arc<AtomicUsize>>) -> Response {
+    match runs.fetch_add(1, Ordering::SeqCst) {
+        0 => failed(),
+        _ => StatusCode::CREATED.into_response(),
+    }
+}
+
+/// CASES 83: a decision lasts as long as the operation's own record would, not as long as the
+/// runtime's default.
+#[tokio::test(start_paused = true)]
+async fn what_was_decided_is_replayed_for_the_ttl_of_its_operation() {
+    let (day, runs) = (Duration::from_hours(24), Arc::new(AtomicUsize::new(0)));
+    let runtime = Idempotency::new(faulty());
+    let app = Router::new()
+        .route("/weekly", on_post(weekly))
+        .layer(Extension(runtime.clone()))
+        .with_state(Arc::clone(&runs));
+    let ask = || post("/weekly").key("k").send(&app);
+    ask().await;
+    let state = runtime.inspect(&NOBODY, "weekly", "k").await.unwrap();
+    let KeyState::Abandoned { operation, ttl, .. } = state else { panic!("{state:?}") };
+    assert_eq!((operation.as_str(), ttl), ("weekly", 7 * day));
+    let decided = Resolution::Record(ResolvedAnswer::new(StatusCode::OK).body("decided"));
+    runtime.resolve(&NOBODY, "weekly", "k", decided).await.unwrap();
+    sleep(day + Duration::from_hours(1)).await;
+    assert_eq!(ask().await.text(), "decided");
+    sleep(6 * day - Duration::from_hours(2)).await;
+    assert_eq!((ask().await.text(), runs.load(Ordering::SeqCst)), ("decided", 1));
+    sleep(Duration::from_hours(1)).await;
+    assert_eq!((ask().await.status, runs.load(Ordering::SeqCst)), (StatusCode::CREATED, 2));
 }
 
 /// CASES 12, 52: neither the end of the lease nor that of the retention sets the key free.

@@ -10,7 +10,7 @@ use std::{
 
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
-use idempotent_runtime::{Attempt, StepError, StepRefusal};
+use idempotent_runtime::{Attempt, NoEffect, StepError, StepRefusal};
 use idempotent_tests::{Fault, Gate, Step};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -45,6 +45,38 @@ fn charging(charges: &Charges, then: fn(&Run) -> Option<Response>) -> Handler {
             }
         }
     })
+}
+
+/// CASES 63: an answer that would free its key keeps it where a step was saved, which would be done
+/// again by whoever has the key next.
+#[tokio::test]
+async fn a_key_with_a_saved_step_is_released_and_never_freed() {
+    let rejections: [fn(&Run) -> Option<Response>; 2] = [
+        |run| (run.nth < 3).then(|| StatusCode::PRECONDITION_FAILED.into_response()),
+        |run| (run.nth < 3).then(|| (StatusCode::BAD_REQUEST, NoEffect).into_response()),
+    ];
+    for then in rejections {
+        let charges = Charges::default();
+        let (store, handler) = (faulty(), charging(&charges, then));
+        let process = Process::new(&store, &handler);
+        for _ in 0..2 {
+            assert!(process.pay("k").await.status.is_client_error());
+        }
+        assert_eq!(process.pay("k").await.text(), "charge 1");
+        assert_eq!((handler.runs(), charges.count(), store.calls(Step::Free)), (3, 1, 0));
+    }
+}
+
+/// CASES 77: a step of which nobody could keep the result has no effect.
+#[tokio::test]
+async fn a_step_without_room_is_refused_before_its_effect() {
+    let charges = Charges::default();
+    let (store, handler) = (faulty(), charging(&charges, |_| None));
+    let process = Process::new(&store, &handler);
+    store.next(Step::Renew, Fault::Full);
+    process.pay("k").await.assert_problem(503, "store_full");
+    assert_eq!(charges.count(), 0);
+    assert_eq!(process.pay("k").await.text(), "charge 1");
 }
 
 #[tokio::test]

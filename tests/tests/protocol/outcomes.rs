@@ -33,7 +33,7 @@ async fn record_all(State(script): State<Script>) -> Response {
 }
 
 /// Each status, and whether `final`, `success` and `all` record it.
-const STATUSES: [(u16, [bool; 3]); 27] = [
+const STATUSES: [(u16, [bool; 3]); 37] = [
     (200, [true, true, true]),
     (201, [true, true, true]),
     (202, [true, true, true]),
@@ -44,16 +44,26 @@ const STATUSES: [(u16, [bool; 3]); 27] = [
     (303, [true, false, true]),
     (304, [true, false, true]),
     (400, [true, false, true]),
-    (401, [true, false, true]),
+    (401, [false, false, true]),
     (403, [true, false, true]),
     (404, [true, false, true]),
-    (407, [true, false, true]),
+    (407, [false, false, true]),
     (408, [false, false, true]),
     (409, [true, false, true]),
     (410, [true, false, true]),
     (422, [true, false, true]),
     (425, [false, false, true]),
-    (426, [true, false, true]),
+    (411, [false, false, true]),
+    (412, [false, false, true]),
+    (413, [false, false, true]),
+    (415, [false, false, true]),
+    (417, [false, false, true]),
+    (421, [false, false, true]),
+    (423, [false, false, true]),
+    (424, [true, false, true]),
+    (426, [false, false, true]),
+    (428, [false, false, true]),
+    (431, [false, false, true]),
     (429, [false, false, true]),
     (499, [true, false, true]),
     (500, [false, false, true]),
