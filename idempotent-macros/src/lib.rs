@@ -53,12 +53,13 @@ use self::{ctxt::Ctxt, function::Function, handler::Handler, model::Attribute, p
 /// | `key = fingerprint` | The key is the fingerprint: equal requests are one (`&fingerprint` is an argument of that name). | |
 /// | `key = hash(order)` | The key is the digest of a value that implements `Serialize`: a `ContentKey`. | |
 /// | `ttl = "24h"` | How long a record is replayed, from the end of the operation. | 24 h |
-/// | `scope = user.id` | Whose key it is: two scopes never share one. | Credentials are part of the fingerprint. |
+/// | `scope = user.id` | Whose key it is: two scopes never share one. An empty one is none. | Credentials are part of the fingerprint. |
+/// | `shared` | Everybody shares the keys, on purpose: no warning where callers cannot be told apart. | A warning. |
 /// | `fingerprint = (&body.amount, &body.currency)` | What has to be the same for a request to be a retry, besides method and path. | Query and body. |
 /// | `lease = "30s"` | How long a process that died blocks the key. Renewed while the handler runs. | 30 s |
 /// | `wait = "10s"` | How long a duplicate waits for the outcome of the first; `"0s"` answers `409` at once. | 10 s |
 /// | `optional` | A request without a key runs unguarded. | It gets `400`. |
-/// | `record = final` | Recorded are all answers but 1xx, 408, 425, 429 and 5xx; with `success` only 2xx, with `all` every one. | `final` |
+/// | `record = final` | Recorded are all answers but 1xx, 408, 425, 429, 5xx and those that ask for another request, such as 401 and 412; with `success` only 2xx, with `all` every one. | `final` |
 /// | `on_abandoned = rerun` | After a crash with unknown outcome a retry runs the handler again; with `halt` it gets `409` until somebody has looked. | `rerun` |
 /// | `on_store_error = fail` | While the store cannot be reached, requests get `503`; with `bypass` they run unguarded. | `fail` |
 /// | `on_record_failure = answer` | The client gets its answer also where recording it has to be repeated; with `withhold` it waits. | `answer` |

@@ -38,6 +38,7 @@ pub(crate) struct Guard {
     pub(crate) optional: bool,
     pub(crate) record: Option<RecordRule>,
     pub(crate) runtime: Option<Expr>,
+    pub(crate) shared: bool,
     pub(crate) spawn: Spawn,
 }
 

@@ -51,6 +51,7 @@ struct Slots {
     record: Slot<RecordRule>,
     runtime: Slot<Expr>,
     scope: Slot<Expr>,
+    shared: Slot<()>,
     spawn: Slot<Spawn>,
     ttl: Slot<Duration>,
     wait: Slot<Duration>,
@@ -116,6 +117,7 @@ impl Options {
             "record" => slots.record.set(ctxt, value::word(&name, input), name),
             "runtime" => slots.runtime.set(ctxt, value::over_arguments(&name, input), name),
             "scope" => slots.scope.set(ctxt, value::over_arguments(&name, input), name),
+            "shared" => slots.shared.set(ctxt, value::flag(&name, input), name),
             "spawn" => slots.spawn.set(ctxt, value::spawn(&name, input), name),
             "ttl" => slots.ttl.set(ctxt, duration::ttl(&name, input), name),
             "wait" => slots.wait.set(ctxt, duration::wait(&name, input), name),
@@ -146,8 +148,14 @@ impl Options {
                            leave it out";
             ctxt.push(Error::new(Span::call_site(), message));
         }
+        let shared = slots.shared.take().is_some();
+        if let (true, Some(scope)) = (shared, slots.scope.value()) {
+            let message = "`shared` says that everybody shares the keys, and `scope` whose they are: leave \
+                           one of them out";
+            ctxt.push(Error::new_spanned(scope, message));
+        }
         let (record, runtime) = (slots.record.take(), slots.runtime.take());
-        Some(Guard { common: slots.common(), key, optional, record, runtime, spawn })
+        Some(Guard { common: slots.common(), key, optional, record, runtime, shared, spawn })
     }
 
     /// `#[idempotent_fn]`, if nothing was wrong with it.
@@ -212,7 +220,9 @@ mod tests {
 
     #[test]
     fn every_documented_option_is_read_in_its_documented_form() {
-        let all = names::OPTIONS.map(|(_, form)| form).join(", ");
+        // All but `shared`, which excludes `scope`.
+        let forms = names::OPTIONS.map(|(_, form)| form);
+        let all = forms.into_iter().filter(|form| *form != "shared").collect::<Vec<_>>().join(", ");
         let guard = parse(all.parse().unwrap()).unwrap_or_else(|errors| panic!("{errors:?}"));
         assert!(guard.common.crate_path.is_some());
         assert!(
@@ -253,6 +263,14 @@ mod tests {
     }
 
     #[test]
+    fn everybody_shares_the_keys_or_there_is_a_scope() {
+        let guard = parse(quote!(key = a, shared));
+        assert!(guard.unwrap_or_else(|errors| panic!("{errors:?}")).shared);
+        assert_eq!(errors(quote!(key = a, shared, scope = b)).len(), 1);
+        assert_eq!(errors(quote!(key = a, shared = true)).len(), 1);
+    }
+
+    #[test]
     fn a_function_has_to_say_its_key_and_its_runtime() {
         let errors = |attribute| parse_function(attribute).err().unwrap_or_default();
         assert_eq!(errors(quote!()).len(), 2);
@@ -264,7 +282,7 @@ mod tests {
     #[test]
     fn what_is_not_given_is_left_to_the_runtime() {
         let guard = parse(quote!(key = a,)).unwrap_or_else(|errors| panic!("{errors:?}"));
-        assert!(!guard.optional);
+        assert!(!guard.optional && !guard.shared);
         assert_eq!(guard.spawn, Spawn::Detached);
         assert!(
             guard.common.ttl.is_none()

@@ -157,5 +157,5 @@ mod tests {
         assert_eq!(key.to_string(), GOLDEN);
     }
 
-    const GOLDEN: &str = "8b3e57a2070e3c8bb08cc7e5d4995b022eac65329c8b8a5b201078e26ada8540";
+    const GOLDEN: &str = "d9a939455e0caf002b4b5136b492a0789825ee9731fbf8cda955232a386b72cd";
 }

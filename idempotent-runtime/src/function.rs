@@ -59,7 +59,14 @@ impl Function {
         if !scope.is_absent() {
             let mut encoder = KeyEncoder::storage_key();
             scope.encode(&mut encoder);
-            self.scope = Some(encoder);
+            // A scope of nothing would be one bucket for everybody.
+            match encoder.has_content() {
+                true => self.scope = Some(encoder),
+                false => {
+                    let operation = OperationName::from_static(self.site.operation());
+                    self.runtime.engine.observer.hint_empty_scope(&operation);
+                }
+            }
         }
         self
     }

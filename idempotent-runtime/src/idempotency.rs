@@ -10,6 +10,7 @@ use crate::{
     key_part::KeyPart,
     lease::LeaseId,
     record::{Metadata, Record},
+    request_fields::Fields,
     settings::{
         OnAbandoned, OnRecordFailure, OnStoreError, RecordRule, Settings, describes_the_message,
     },
@@ -192,7 +193,7 @@ pub enum Resolution {
 ///     .body(r#"{"id":1}"#);
 /// # Ok::<(), http::header::InvalidHeaderValue>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ResolvedAnswer {
     /// `None` where it is a function's value.
     status: Option<http::StatusCode>,
@@ -237,6 +238,16 @@ impl ResolvedAnswer {
             None => Metadata::Value,
         };
         (metadata, body)
+    }
+}
+
+impl fmt::Debug for ResolvedAnswer {
+    /// Shows no content: headers and body are the user's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResolvedAnswer")
+            .field("status", &self.status)
+            .field("body_bytes", &self.body.len())
+            .finish_non_exhaustive()
     }
 }
 
@@ -361,11 +372,36 @@ impl<S: Store> IdempotencyBuilder<S> {
         self
     }
 
-    /// The headers that say who asks; `Authorization`, `Cookie`, `X-Api-Key`. They are part of the
-    /// fingerprint wherever no scope is given.
+    /// Adds header fields that say who asks. They are part of the fingerprint wherever no scope is given.
+    ///
+    /// By default these are: `Authorization`, `Cf-Access-Jwt-Assertion`, `Cookie`, `DPoP` (the key in it,
+    /// as the proof is new in each request), `Proxy-Authorization`, `Remote-User`, `X-Access-Token`,
+    /// `X-Api-Key`, `X-Auth-Token`, `X-Client-Cert`, `X-Forwarded-Client-Cert`, `X-Forwarded-Email`,
+    /// `X-Forwarded-User`, `X-Goog-Iap-Jwt-Assertion`, `X-Remote-User`, `X-Tenant-Id`, `X-User-Id`, and
+    /// what begins with `X-Amzn-Oidc-`, `X-Auth-Request-`, `X-Goog-Authenticated-User-`,
+    /// `X-Ms-Client-Principal`, `X-Ms-Token-` or `X-SSL-Client-`.
     #[must_use]
     pub fn credentials(mut self, headers: impl IntoIterator<Item = HeaderName>) -> Self {
-        self.settings.credentials = headers.into_iter().collect();
+        self.settings.credentials.extend(headers);
+        self
+    }
+
+    /// Sets the header fields that say who asks, in place of the default ones: for a service behind a
+    /// gateway that puts a new token into each request beside a field that names the user.
+    #[must_use]
+    pub fn credentials_only(mut self, headers: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.settings.credentials = Fields::none();
+        self.settings.credentials.extend(headers);
+        self
+    }
+
+    /// Adds header fields that decide about the effect of a request, such as `X-Account` or `X-Dry-Run`:
+    /// they are part of the fingerprint, and a retry with another value is another request. The
+    /// preconditions `If-Match`, `If-None-Match`, `If-Modified-Since` and `If-Unmodified-Since` are by
+    /// default.
+    #[must_use]
+    pub fn fingerprint_headers(mut self, headers: impl IntoIterator<Item = HeaderName>) -> Self {
+        self.settings.preconditions.extend(headers);
         self
     }
 
@@ -416,8 +452,9 @@ impl<S: Store> IdempotencyBuilder<S> {
         if let Some((name, _)) = counts.iter().find(|(_, value)| *value == 0) {
             return Err(SettingsError::TooSmall { name, least: "1" });
         }
-        if let Some(name) = settings.credentials.iter().find(|name| describes_the_message(name)) {
-            return Err(SettingsError::NoCredential { name: name.clone() });
+        let names = || settings.credentials.names().filter_map(|name| name.parse().ok());
+        if let Some(name) = names().find(describes_the_message) {
+            return Err(SettingsError::NoCredential { name });
         }
         Ok(Idempotency { engine: Arc::new(Engine::new(self.store, self.settings)) })
     }

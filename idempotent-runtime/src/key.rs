@@ -25,7 +25,8 @@ use crate::key_part::{KeyEncoder, KeyPart};
 pub struct StorageKey([u8; 32]);
 
 impl StorageKey {
-    /// Hashes `scope`, `operation` and `key`. With `secret` the hash is keyed, and nobody who reads
+    /// Hashes `scope`, `operation` and `key`. A scope that is empty (`None`, `""`, a tuple of these) is no
+    /// scope. With `secret` the hash is keyed, and nobody who reads
     /// the store can test guesses of a key without it.
     pub fn derive(
         secret: Option<&[u8; 32]>,
@@ -34,9 +35,12 @@ impl StorageKey {
         key: &dyn KeyPart,
     ) -> Self {
         let mut encoder = KeyEncoder::storage_key();
-        match scope {
-            Some(scope) if !scope.is_absent() => scope.encode(&mut encoder),
-            _ => encoder.absent(),
+        if let Some(scope) = scope {
+            scope.encode(&mut encoder);
+        }
+        // A scope of nothing is no scope.
+        if !encoder.has_content() {
+            encoder = KeyEncoder::without_scope();
         }
         encoder.text(operation);
         key.encode(&mut encoder);
@@ -114,7 +118,11 @@ mod tests {
         let derive = |scope: Option<&dyn KeyPart>| StorageKey::derive(None, scope, "op", &"key");
         assert_eq!(derive(None), derive(Some(&None::<u64>)));
         assert_eq!(derive(Some(&7_u64)), derive(Some(&Some(7_i32))));
-        assert_ne!(derive(None), derive(Some(&"")));
+        for nothing in [&"" as &dyn KeyPart, &("", None::<u8>), &Vec::<u8>::new()] {
+            assert_eq!(derive(None), derive(Some(nothing)));
+        }
+        assert_ne!(derive(None), derive(Some(&("", "a"))));
+        assert_ne!(derive(None), derive(Some(&0_u8)));
     }
 
     #[test]
@@ -167,9 +175,9 @@ mod tests {
     }
 
     const GOLDEN: [&str; 4] = [
-        "687c937e6a0c432ba8c5ceedf539311e294f688983740c10edf5064c20bb1e76",
-        "c9a5e5f7cd6429c2538ca70ecdf0ba45ac39a892c3e44aa454287d5acd86fd1a",
-        "daa29a5f51f5e398cfe596812d9678cfec2dadb5c0b8acee6bd0a84a4a079867",
-        "6223c1ab1691f354790e4b064eb66b3f72e5bb2dd96b85cb6655ce4b61b638d1",
+        "f426d8580f2a2b1fdc58a135fcaea126de7e3efc457895488bb75b818d0733b2",
+        "144e41ad9ad16666cab1e562fdf85c4bdd4587500bd42bae1853b5493c8909f2",
+        "57219fa31738f7820d2c44a40bb77840f89288b0cf17b79eb0c11d735cc60efa",
+        "aef1e85187e71563c9a4343c623661665a917ffb7da6388587035b09fe213eb2",
     ];
 }

@@ -1,13 +1,13 @@
 //! Key parts: what an idempotency key, a scope or a fingerprint can be made of.
 
-use std::{borrow::Cow, rc::Rc, sync::Arc};
+use std::{borrow::Cow, fmt, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 
 use crate::key::StorageKey;
 
 /// First byte of everything that is hashed. Raising it forgets every key in every store.
-const DERIVATION_VERSION: u8 = 1;
+const DERIVATION_VERSION: u8 = 2;
 
 /// Inputs up to this size are hashed in one call; beyond, the tail is streamed uncopied.
 pub(crate) const ONE_SHOT: usize = 1024;
@@ -65,7 +65,6 @@ pub trait KeyPart {
 
 /// Collects the parts of a key in a self-delimiting form: a tag byte for each, and a length before
 /// everything that has one.
-#[derive(Debug)]
 pub struct KeyEncoder {
     bytes: Vec<u8>,
     has_content: bool,
@@ -206,6 +205,13 @@ impl KeyEncoder {
         let mut hasher = secret.map_or_else(blake3::Hasher::new, blake3::Hasher::new_keyed);
         hasher.update(&self.bytes).update(tail);
         hasher.finalize().into()
+    }
+}
+
+impl fmt::Debug for KeyEncoder {
+    /// Shows nothing of a key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KeyEncoder").field("bytes", &self.bytes.len()).finish_non_exhaustive()
     }
 }
 

@@ -88,12 +88,20 @@ pub type Steps = BTreeMap<String, Bytes>;
 
 /// The steps that come with a lease. Cloning them is cheap, and those of most leases, which have
 /// none, share nothing that threads would pass to and fro.
-#[derive(Clone, Default, PartialEq, Eq, Debug)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct SavedSteps(Option<Arc<Steps>>);
 
 impl SavedSteps {
     pub(crate) fn insert(&mut self, name: String, value: Bytes) {
         Arc::make_mut(self.0.get_or_insert_default()).insert(name, value);
+    }
+}
+
+impl fmt::Debug for SavedSteps {
+    /// Shows names and sizes: values are the user's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sizes = self.iter().map(|(name, value)| (name, value.len()));
+        f.debug_map().entries(sizes).finish()
     }
 }
 
@@ -149,5 +157,58 @@ impl Lease {
     pub fn with_steps(mut self, steps: Steps) -> Self {
         self.steps = steps.into();
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        Acquired, Attempt, CachedBuilder, Idempotency, KeyEncoder, MemoryStore, Metadata, Record,
+        ResolvedAnswer, fingerprint::Fingerprint,
+    };
+
+    /// CASES 62: nothing that a log or a panic formats shows what is the user's.
+    #[test]
+    fn debug_shows_no_secret_no_step_value_and_no_raw_key() {
+        const MARK: &str = "s3cr3t";
+        let mark = Bytes::from_static(MARK.as_bytes());
+        let key = StorageKey::from_bytes([1; 32]);
+        let steps = Steps::from([("charge".to_owned(), mark.clone())]);
+        let token = FencingToken::from_u64(1);
+        let lease = Lease::new(key, LeaseId::random(), token, 1).with_steps(steps);
+        let mut encoder = KeyEncoder::new(b'K');
+        encoder.text(MARK);
+        let builder = Idempotency::builder(MemoryStore::new()).hash_secret([77; 32]);
+        let record = Record::new(Fingerprint::of(&MARK), Metadata::Value, mark.clone());
+        let field = (http::header::LOCATION, http::HeaderValue::from_static(MARK));
+        let answer = ResolvedAnswer::new(http::StatusCode::OK)
+            .header(field.0.clone(), field.1.clone())
+            .body(mark.clone());
+        let head = Metadata::Response {
+            status: http::StatusCode::OK,
+            headers: vec![field.clone()],
+            trailers: vec![field],
+        };
+        let cached: CachedBuilder<MemoryStore> = crate::Cached::builder(MemoryStore::new());
+        let shown = [
+            format!("{lease:?}"),
+            format!("{:?}", lease.steps),
+            format!("{:?}", Acquired::Granted(lease)),
+            format!("{encoder:?}"),
+            format!("{builder:?}"),
+            format!("{:?}", builder.build()),
+            format!("{record:?}"),
+            format!("{answer:?}"),
+            format!("{head:?}"),
+            format!("{cached:?}"),
+            format!("{:?}", Attempt::unguarded()),
+        ];
+        // As text, as bytes of a list, as bytes of the secret.
+        let marks = [MARK.to_owned(), format!("{:?}", MARK.as_bytes()), "77, 77".to_owned()];
+        for text in &shown {
+            assert!(marks.iter().all(|mark| !text.contains(mark.as_str())), "{text}");
+        }
+        assert!(shown[0].contains("charge"), "the name of a step is shown: {}", shown[0]);
     }
 }

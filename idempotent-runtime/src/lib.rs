@@ -43,14 +43,21 @@
 //!   in an extractor of its own. All other extractors run for every request.
 //! - Extractors run before the claim. Do not extract connections, transactions or locks in a guarded
 //!   handler, take them in its body: waiting duplicates would hold what the running one needs.
-//! - Without `scope`, `Authorization`, `Cookie` and `X-Api-Key` are part of the fingerprint: another
-//!   caller with the same key gets `422` and no content, and so does a retry with refreshed
-//!   credentials. Set `scope` where there are users.
+//! - Without `scope`, callers are told apart by the fields that say who asks (`Authorization`, `Cookie`,
+//!   and those of common gateways: see [`IdempotencyBuilder::credentials`]), which are part of the
+//!   fingerprint: a different caller who reuses a key gets `422`, and so does a retry with refreshed
+//!   credentials. Set `scope` where there are users. **An identity that is in no such field** (in an
+//!   `Extension`, a TLS session, a task-local) **tells nobody apart**: there `scope` is needed, and a
+//!   request without any credential is warned of, once for each operation. `shared` in the attribute
+//!   says that everybody shares the keys.
+//! - `If-Match` and the other preconditions are part of the fingerprint: a retry under another condition
+//!   is another request.
 //! - The default fingerprint is over raw bytes: use `fingerprint = …` for multipart or generated
 //!   bodies.
 //! - Renaming a route forgets its keys unless `operation` is set.
-//! - `401`, `403`, `404` and `409` of the handler are final and replayed; put [`DoNotRecord`] beside
-//!   them where that is wrong.
+//! - `400`, `403`, `404`, `409` and `422` of the handler are final and replayed; put [`DoNotRecord`]
+//!   beside them where that is wrong, or [`NoEffect`] where the key may be used for a corrected request.
+//!   `401`, `412` and others that ask for another request leave the key free: see [`NoEffect`].
 //! - A handler loses sight of its caller's task-locals when it gets its task: where it first waits, in
 //!   builds with debug assertions at once. One that needs them has `spawn = false`.
 //! - Timeouts and concurrency limits outside no longer cancel a handler that has begun.
@@ -153,6 +160,7 @@ mod recent;
 mod record;
 mod recording;
 mod refusal;
+mod request_fields;
 mod settings;
 mod step;
 mod store;

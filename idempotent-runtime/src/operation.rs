@@ -1,6 +1,12 @@
 //! Operations: which handler a key belongs to.
 
-use std::{cell::RefCell, fmt, ops::Deref, sync::Arc};
+use std::{
+    cell::RefCell,
+    fmt,
+    hash::{Hash, Hasher},
+    ops::Deref,
+    sync::Arc,
+};
 
 use crate::recent::Recent;
 
@@ -81,6 +87,12 @@ impl PartialEq for OperationName {
 }
 
 impl Eq for OperationName {}
+
+impl Hash for OperationName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
 
 impl fmt::Display for OperationName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -82,7 +82,7 @@ impl fmt::Debug for Record {
 /// Everything about a stored answer but its body.
 ///
 /// Stores keep it as the text of [`to_json`](Self::to_json), so that people can read it.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Metadata {
     /// An HTTP response.
@@ -101,6 +101,25 @@ pub enum Metadata {
         /// The status of the answer, where it was one of HTTP.
         status: Option<StatusCode>,
     },
+}
+
+impl fmt::Debug for Metadata {
+    /// Shows the names of headers: their values are the user's.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct(self.kind());
+        match self {
+            Self::Response { status, headers, trailers } => {
+                let names = |fields: &Headers| {
+                    fields.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>()
+                };
+                shown.field("status", status);
+                shown.field("headers", &names(headers)).field("trailers", &names(trailers));
+            }
+            Self::Value => {}
+            Self::Tombstone { status } => drop(shown.field("status", status)),
+        }
+        shown.finish()
+    }
 }
 
 /// What a [`Metadata`] could not be read from.

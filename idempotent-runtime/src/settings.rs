@@ -1,8 +1,10 @@
 //! What can be set, its defaults, and what one operation makes of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderName, header};
+
+use crate::request_fields::Fields;
 
 /// The defaults, written once. The table in the crate docs and the README is read against them.
 pub mod defaults {
@@ -79,7 +81,7 @@ pub enum OnRecordFailure {
 }
 
 /// Settings of one runtime.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) lease: Duration,
     pub(crate) wait: Duration,
@@ -95,7 +97,9 @@ pub(crate) struct Settings {
     pub(crate) max_waiters: usize,
     pub(crate) max_waiters_per_key: usize,
     pub(crate) max_running: usize,
-    pub(crate) credentials: Vec<HeaderName>,
+    /// Which fields of a request say who asks, and which decide about its effect.
+    pub(crate) credentials: Fields,
+    pub(crate) preconditions: Fields,
     pub(crate) unrecorded: Vec<HeaderName>,
     pub(crate) docs_url: String,
     pub(crate) secret: Option<[u8; 32]>,
@@ -118,11 +122,8 @@ impl Default for Settings {
             max_waiters: defaults::MAX_WAITERS,
             max_waiters_per_key: defaults::MAX_WAITERS_PER_KEY,
             max_running: defaults::MAX_RUNNING,
-            credentials: vec![
-                header::AUTHORIZATION,
-                header::COOKIE,
-                HeaderName::from_static("x-api-key"),
-            ],
+            credentials: Fields::credentials(),
+            preconditions: Fields::preconditions(),
             unrecorded: vec![
                 header::DATE,
                 header::SET_COOKIE,
@@ -135,6 +136,20 @@ impl Default for Settings {
             docs_url: defaults::DOCS_URL.to_owned(),
             secret: None,
         }
+    }
+}
+
+impl fmt::Debug for Settings {
+    /// Shows that there is a secret, and not which.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("lease", &self.lease)
+            .field("wait", &self.wait)
+            .field("ttl", &self.ttl)
+            .field("store_timeout", &self.store_timeout)
+            .field("max_run", &self.max_run)
+            .field("has_secret", &self.secret.is_some())
+            .finish_non_exhaustive()
     }
 }
 
@@ -162,6 +177,9 @@ pub struct Spec {
     pub(crate) handler: &'static str,
     pub(crate) operation: Option<&'static str>,
     pub(crate) optional: bool,
+    /// Whether everybody shares the keys, on purpose.
+    #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
+    pub(crate) shared: bool,
     ttl: Option<Duration>,
     lease: Option<Duration>,
     wait: Option<Duration>,
@@ -178,6 +196,7 @@ impl Spec {
             handler,
             operation: None,
             optional: false,
+            shared: false,
             ttl: None,
             lease: None,
             wait: None,
@@ -197,6 +216,12 @@ impl Spec {
     #[must_use]
     pub const fn optional(mut self) -> Self {
         self.optional = true;
+        self
+    }
+
+    #[must_use]
+    pub const fn shared(mut self) -> Self {
+        self.shared = true;
         self
     }
 

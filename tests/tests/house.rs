@@ -184,6 +184,7 @@ fn every_option_of_the_attribute_stands_in_the_readme_with_its_default() {
         "key",
         "ttl",
         "scope",
+        "shared",
         "fingerprint",
         "wait",
         "lease",
@@ -219,7 +220,15 @@ fn every_option_of_the_attribute_stands_in_the_readme_with_its_default() {
 #[test]
 fn every_case_names_tests_that_exist() {
     let cases = read("tests/CASES.md");
-    let tests: String = ["tests", "idempotent-runtime/src", "idempotent-macros/src", "examples"]
+    let folders = [
+        "tests",
+        "examples",
+        "idempotent-macros/src",
+        "idempotent-redis/tests",
+        "idempotent-runtime/src",
+        "idempotent-testkit/src",
+    ];
+    let tests: String = folders
         .into_iter()
         .flat_map(sources)
         .map(|path| fs::read_to_string(path).unwrap())
@@ -239,5 +248,5 @@ fn every_case_names_tests_that_exist() {
         }
         assert!(covered.contains('`') || covered.starts_with("with "), "case {number}: {covered}");
     }
-    assert_eq!(numbers, (1..=55).collect::<Vec<_>>());
+    assert!(numbers.is_sorted() && numbers.starts_with(&(1..=55).collect::<Vec<_>>()));
 }

@@ -148,8 +148,9 @@ fn words(tokens: TokenStream) -> Vec<String> {
 fn new_call(private: &TokenStream, guard: &Guard, ident: &Ident, permit: &Ident) -> TokenStream {
     let Guard { common, runtime, .. } = guard;
     let optional = guard.optional.then(|| quote!(.optional()));
+    let shared = guard.shared.then(|| quote!(.shared()));
     let record = choice(private, "record", guard.record);
-    let spec = spec(private, common, ident, &quote!(#optional #record));
+    let spec = spec(private, common, ident, &quote!(#optional #shared #record));
     let parts =
         [("runtime", runtime), ("scope", &common.scope), ("fingerprint", &common.fingerprint)];
     let parts = parts

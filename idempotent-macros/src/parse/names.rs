@@ -31,10 +31,11 @@ impl fmt::Display for Name {
 }
 
 /// Every option of `#[idempotent]` with the form it is written in.
-pub(crate) const OPTIONS: [(&str, &str); 15] = [
+pub(crate) const OPTIONS: [(&str, &str); 16] = [
     ("key", "key = header(\"Idempotency-Key\")"),
     ("ttl", "ttl = \"24h\""),
     ("scope", "scope = user.id"),
+    ("shared", "shared"),
     ("fingerprint", "fingerprint = (&body.amount, &body.currency)"),
     ("lease", "lease = \"30s\""),
     ("wait", "wait = \"10s\""),
@@ -67,13 +68,14 @@ pub(crate) const FUNCTION_OPTIONS: [(&str, &str); 13] = [
 ];
 
 /// Options of the other attribute, and what to do instead.
-const FOREIGN: [(Attribute, &str, &str); 4] = [
+const FOREIGN: [(Attribute, &str, &str); 5] = [
     (
         Attribute::Function,
         "optional",
         "a call without a key is an error; call the work itself where nothing has to be guarded",
     ),
     (Attribute::Function, "record", "`Ok` is recorded and `Err` is not"),
+    (Attribute::Function, "shared", "without `scope` all calls share their keys; leave it out"),
     (Attribute::Function, "spawn", "a guarded function runs in its caller's task; leave it out"),
     (Attribute::Handler, "attempt", "take it as an argument, `attempt: Attempt`"),
 ];

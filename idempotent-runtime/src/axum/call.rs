@@ -34,6 +34,7 @@ pub struct Call {
 #[derive(Default)]
 pub(super) struct Options {
     scope: Option<KeyEncoder>,
+    scope_is_empty: bool,
     fingerprint: Option<[u8; 32]>,
     key: Option<Result<Frozen, Problem>>,
     /// Whether there is no record in the memory of this process.
@@ -46,6 +47,8 @@ struct Frozen {
     key: StorageKey,
     fingerprint: Fingerprint,
     has_scope: bool,
+    /// Whether anything says who asks.
+    has_caller: bool,
 }
 
 /// What is to be done with the handler's body.
@@ -77,7 +80,11 @@ impl Call {
         {
             let mut encoder = KeyEncoder::storage_key();
             scope.encode(&mut encoder);
-            kept.options.scope = Some(encoder);
+            // A scope of nothing would be one bucket for everybody.
+            match encoder.has_content() {
+                true => kept.options.scope = Some(encoder),
+                false => kept.options.scope_is_empty = true,
+            }
         }
         self
     }
@@ -167,7 +174,8 @@ impl Call {
             frozen.observe(&runtime, &answer);
             return Step::Answer(response(answer, &runtime));
         }
-        let Frozen { operation, key, fingerprint, has_scope } = frozen;
+        frozen.warn(spec, &runtime, kept.options.scope_is_empty);
+        let Frozen { operation, key, fingerprint, has_scope, .. } = frozen;
         let (policy, attempt) = (runtime.engine.policy(spec), kept.attempt.take());
         let call = engine::Call { operation, key, fingerprint, policy, attempt, has_scope };
         Step::Guard(runtime, call)
@@ -221,10 +229,11 @@ impl Kept {
         encoder.text(&operation);
         encoder.expect_content();
         let Some(key) = key else {
-            let fingerprint = self.digest(settings, has_scope, &mut KeyEncoder::storage_key());
+            let mut other = KeyEncoder::storage_key();
+            let (fingerprint, has_caller) = self.digest(settings, has_scope, &mut other);
             encoder.bytes(fingerprint.as_bytes());
             let key = encoder.finish_storage_key(secret);
-            return Ok(Frozen { operation, key, fingerprint, has_scope });
+            return Ok(Frozen { operation, key, fingerprint, has_scope, has_caller });
         };
         key.encode(&mut encoder);
         if encoder.has_absent() {
@@ -234,8 +243,8 @@ impl Kept {
             return Err(Problem::KeyInvalid("the key is empty"));
         }
         let key = encoder.finish_storage_key(secret);
-        let fingerprint = self.digest(settings, has_scope, &mut encoder);
-        Ok(Frozen { operation, key, fingerprint, has_scope })
+        let (fingerprint, has_caller) = self.digest(settings, has_scope, &mut encoder);
+        Ok(Frozen { operation, key, fingerprint, has_scope, has_caller })
     }
 
     fn digest(
@@ -243,9 +252,13 @@ impl Kept {
         settings: &Settings,
         has_scope: bool,
         encoder: &mut KeyEncoder,
-    ) -> Fingerprint {
+    ) -> (Fingerprint, bool) {
+        let mut has_caller = has_scope;
         let credentials = |encoder: &mut KeyEncoder| {
-            self.encode_credentials(&settings.credentials, encoder);
+            has_caller = self.encode(&settings.credentials, encoder);
+        };
+        let preconditions = |encoder: &mut KeyEncoder| {
+            self.encode(&settings.preconditions, encoder);
         };
         let (path, query) = self.target();
         let digest = RequestDigest {
@@ -256,14 +269,26 @@ impl Kept {
                 None => Content::Raw { query, body: &self.body },
             },
             credentials: (!has_scope).then_some(credentials),
+            preconditions,
         };
-        digest.fingerprint(encoder, settings.secret.as_ref())
+        let fingerprint = digest.fingerprint(encoder, settings.secret.as_ref());
+        (fingerprint, has_caller)
     }
 }
 
 impl Frozen {
     fn recall(&self, runtime: &Idempotency) -> Option<Answer<Box<Response>>> {
         runtime.engine.recall(&self.key, &self.fingerprint)
+    }
+
+    /// Says so where nothing tells this caller from another.
+    fn warn(&self, spec: &Spec, runtime: &Idempotency, scope_is_empty: bool) {
+        if scope_is_empty {
+            runtime.engine.observer.hint_empty_scope(&self.operation);
+        }
+        if !self.has_caller && !spec.shared {
+            runtime.engine.observer.hint_no_caller(&self.operation);
+        }
     }
 
     fn observe<A>(&self, runtime: &Idempotency, answer: &Answer<A>) {

@@ -15,6 +15,7 @@ use crate::{
     http::{head::Head, headers::values, key_header::key_header, problem::Problem},
     idempotency::Idempotency,
     key_part::KeyEncoder,
+    request_fields::Fields,
 };
 
 /// What is kept of a request; `None` where a handler is called directly.
@@ -117,32 +118,17 @@ impl Kept {
         }
     }
 
-    /// Writes the fields that say who asks.
-    pub(super) fn encode_credentials<'a>(
-        &'a self,
-        names: &'a [HeaderName],
-        encoder: &mut KeyEncoder,
-    ) {
+    /// Writes the header fields that are of `these`; answers whether there was one.
+    pub(super) fn encode(&self, these: &Fields, encoder: &mut KeyEncoder) -> bool {
         match &self.head {
             RequestHead::Whole(parts) => {
-                if parts.headers.keys().any(|each| names.contains(each)) {
-                    encode(names, |name| values(&parts.headers, name), encoder);
-                }
+                let fields = || {
+                    let fields = parts.headers.iter();
+                    fields.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()))
+                };
+                these.encode(fields, encoder)
             }
-            RequestHead::Left { head, .. } => encode(names, |name| head.get_all(name), encoder),
-        }
-    }
-}
-
-fn encode<'a, V: Iterator<Item = &'a [u8]>>(
-    names: &'a [HeaderName],
-    values: impl Fn(&'a HeaderName) -> V,
-    encoder: &mut KeyEncoder,
-) {
-    for name in names {
-        for value in values(name) {
-            encoder.text(name.as_str());
-            encoder.bytes(value);
+            RequestHead::Left { head, .. } => these.encode(|| head.fields(), encoder),
         }
     }
 }

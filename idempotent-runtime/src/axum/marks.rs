@@ -21,8 +21,15 @@ use axum::response::{IntoResponse, IntoResponseParts, Response, ResponseParts};
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct DoNotRecord;
 
-/// Makes an answer transient, and says that nothing happened: under `on_abandoned = halt`, which
-/// otherwise takes every transient answer for a possible effect, the key is released.
+/// Makes an answer transient, and says that nothing happened: the key is free, as if it had not been
+/// used. A corrected request may have it, and is attempt 1.
+///
+/// The same holds without this mark for statuses that by their definition say that the request was not
+/// applied and ask for another one (RFC 9110, RFC 6585, RFC 4918): 401, 407, 411, 412, 413, 415, 417,
+/// 421, 423, 426, 428, 431; under `record = success` for every 4xx; and under `on_abandoned = halt`,
+/// which otherwise takes every transient answer for a possible effect, for 408, 425 and 429.
+///
+/// Where a step of the operation was saved, the key is released instead, for the same request only.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct NoEffect;
 

@@ -50,7 +50,8 @@ impl Head {
         self.fields().filter(move |(kept, _)| *kept == name.as_str().as_bytes()).map(|(_, v)| v)
     }
 
-    fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+    /// All that is kept, in its order.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut rest = &self.text[self.query_end.unwrap_or(self.path_end)..];
         iter::from_fn(move || {
             let (name, after) = rest.split_first_chunk()?;

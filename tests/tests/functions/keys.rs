@@ -120,8 +120,8 @@ async fn golden_vectors_of_the_fingerprints_of_functions() {
 }
 
 const GOLDEN: [&str; 2] = [
-    "6871cd89a5bcf61a627953735301287d981d6ebbf65948113ef5242635aa257d",
-    "b32d6d23bc30aa37ca75c114bf3529daf95e920fd47c472d89d9e4e410ffe7f5",
+    "933752a477931e405856ae6630ade099ab6e343c508e574f03d7dcf76776c66d",
+    "54cfc64ef400eae671788f8dc85421c9dd6efdec02d72dc921d8e9b32254095a",
 ];
 
 struct Invoices(Idempotency);

@@ -1,13 +1,48 @@
 //! Whose key it is: by `scope`, or else by the credentials of the request.
 
+use std::{
+    io::{self, Write},
+    sync::{Arc, Mutex},
+};
+
 use axum::{Router, extract::State};
-use http::HeaderName;
+use http::{HeaderName, StatusCode};
 use idempotent_runtime::{Idempotency, MemoryStore, idempotent};
 use idempotent_tests::{Request, post};
 
 use tokio::time::Instant;
 
-use crate::kit::{Effects, Gated, User, every_path, memory, pay, pay_gated, payments, spawn};
+use crate::kit::{
+    Effects, Gated, Script, User, every_path, memory, pay, pay_gated, payments, scripted, spawn,
+};
+
+/// What was logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Lines {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(line)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<'a> tracing_subscriber::fmt::MakeWriter<'a> for Lines {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        self.clone()
+    }
+}
 
 fn ask() -> Request {
     post("/payments").key("k")
@@ -55,6 +90,217 @@ async fn another_caller_does_not_read_a_record() {
     }
 }
 
+/// CASES 56: a gateway says who asks in a field of its own.
+#[tokio::test]
+async fn callers_whom_a_gateway_tells_apart_do_not_read_each_others_records() {
+    let names = [
+        "cf-access-jwt-assertion",
+        "dpop",
+        "proxy-authorization",
+        "remote-user",
+        "x-access-token",
+        "x-amzn-oidc-identity",
+        "x-auth-request-email",
+        "x-auth-token",
+        "x-client-cert",
+        "x-forwarded-client-cert",
+        "x-forwarded-email",
+        "x-forwarded-user",
+        "x-goog-authenticated-user-id",
+        "x-goog-iap-jwt-assertion",
+        "x-ms-client-principal",
+        "x-ms-client-principal-id",
+        "x-ms-token-aad-access-token",
+        "x-remote-user",
+        "x-ssl-client-s-dn",
+        "x-tenant-id",
+        "x-user-id",
+    ];
+    for name in names {
+        for (path, runtime) in every_path() {
+            let effects = Effects::default();
+            for app in [
+                payments(&runtime, effects.clone(), pay),
+                payments(&runtime, effects.clone(), pay_of),
+            ] {
+                let of = |who| post("/payments").key(name).header(name, who);
+                let first = of("alice").send(&app).await;
+                let other = of("bob").send(&app).await;
+                other.assert_problem(422, "key_reused");
+                assert!(!other.text().contains(first.text()), "{name} {path}");
+                post("/payments").key(name).send(&app).await.assert_problem(422, "key_reused");
+                assert!(of("alice").send(&app).await.is_replayed(), "{name} {path}");
+            }
+            assert_eq!(effects.count(), 1);
+        }
+    }
+}
+
+/// CASES 56: a DPoP proof is new in each request, the key in its header is the client's.
+#[tokio::test]
+async fn a_retry_with_a_new_dpop_proof_is_the_same_caller() {
+    for (_, runtime) in every_path() {
+        let app = payments(&runtime, Effects::default(), pay);
+        let with = |proof| ask().header("dpop", proof);
+        with("key-of-ada.proof-1.signature-1").send(&app).await;
+        assert!(with("key-of-ada.proof-2.signature-2").send(&app).await.is_replayed());
+        let eve = with("key-of-eve.proof-1.signature-1").send(&app).await;
+        eve.assert_problem(422, "key_reused");
+    }
+}
+
+/// The order in which a proxy writes header fields says nothing.
+#[tokio::test]
+async fn credentials_count_whatever_their_order() {
+    let app = payments(&memory(), Effects::default(), pay);
+    let (token, user) = (("authorization", "a"), ("x-user-id", "7"));
+    let with = |one: (&'static str, &str), two: (&'static str, &str)| {
+        ask().header(one.0, one.1).header(two.0, two.1)
+    };
+    with(token, user).send(&app).await;
+    assert!(with(user, token).send(&app).await.is_replayed());
+}
+
+/// What a service names is added to the default credentials, or stands in their place.
+#[tokio::test]
+async fn a_service_adds_credentials_or_names_all_of_them() {
+    let name = || [HeaderName::from_static("x-session")];
+    let builder = || Idempotency::builder(MemoryStore::new());
+    let added = builder().credentials(name()).build().unwrap();
+    let only = builder().credentials_only(name()).build().unwrap();
+    for (runtime, default_counts) in [(added, true), (only, false)] {
+        let app = payments(&runtime, Effects::default(), pay);
+        let with =
+            |token, session| ask().header("authorization", token).header("x-session", session);
+        with("1", "ada").send(&app).await;
+        with("1", "eve").send(&app).await.assert_problem(422, "key_reused");
+        assert_eq!(with("2", "ada").send(&app).await.is_replayed(), !default_counts);
+    }
+}
+
+/// CASES 59: a retry under another condition is another request, with a scope or a fingerprint too.
+#[tokio::test]
+async fn preconditions_are_part_of_the_request() {
+    #[idempotent(key = header("Idempotency-Key"), scope = "all", fingerprint = "all")]
+    async fn change(State(effects): State<Effects>, _: ()) -> String {
+        effects.happen().to_string()
+    }
+    let names = ["if-match", "if-none-match", "if-modified-since", "if-unmodified-since"];
+    for name in names {
+        for (_, runtime) in every_path() {
+            let plain = payments(&runtime, Effects::default(), pay);
+            let scoped = payments(&runtime, Effects::default(), change);
+            for (key, app) in [("plain", plain), ("scoped", scoped)] {
+                let with = |condition| post("/payments").key(key).header(name, condition);
+                with("1").send(&app).await;
+                assert!(with("1").send(&app).await.is_replayed());
+                with("2").send(&app).await.assert_problem(422, "key_reused");
+            }
+        }
+    }
+}
+
+/// CASES 59: the answer to a condition that did not hold is not kept for the corrected one.
+#[tokio::test]
+async fn a_retry_with_a_corrected_precondition_runs() {
+    for (_, runtime) in every_path() {
+        let script = Script::new(|number| match number {
+            1 => StatusCode::PRECONDITION_FAILED,
+            _ => StatusCode::OK,
+        });
+        let app = payments(&runtime, script, scripted);
+        let with = |etag| ask().header("if-match", etag).send(&app);
+        assert_eq!(with("old").await.status, StatusCode::PRECONDITION_FAILED);
+        assert_eq!(with("new").await.status, StatusCode::OK);
+    }
+}
+
+/// CASES 60: a field that decides about the effect is named by the service.
+#[tokio::test]
+async fn a_service_names_fields_that_are_part_of_the_request() {
+    let named = ["x-account", "x-dry-run"].map(HeaderName::from_static);
+    let builder = Idempotency::builder(MemoryStore::new());
+    let runtime = builder.fingerprint_headers(named).build().unwrap();
+    let app = payments(&runtime, Effects::default(), pay);
+    ask().header("x-account", "1").send(&app).await;
+    ask().header("x-account", "2").send(&app).await.assert_problem(422, "key_reused");
+    let dry = ask().header("x-account", "1").header("x-dry-run", "true").send(&app).await;
+    dry.assert_problem(422, "key_reused");
+    assert!(ask().header("x-account", "1").header("x-other", "1").send(&app).await.is_replayed());
+}
+
+/// CASES 58: a scope of nothing is no scope: it would be one for everybody.
+#[tokio::test]
+async fn an_empty_scope_leaves_callers_told_apart_by_their_credentials() {
+    #[idempotent(key = header("Idempotency-Key"), scope = user.0.clone().unwrap_or_default())]
+    async fn one(State(effects): State<Effects>, user: User) -> String {
+        drop(user);
+        effects.happen().to_string()
+    }
+    #[idempotent(key = header("Idempotency-Key"), scope = ("", user.0.as_deref().unwrap_or("")))]
+    async fn two(State(effects): State<Effects>, user: User) -> String {
+        drop(user);
+        effects.happen().to_string()
+    }
+    for (path, runtime) in every_path() {
+        let one = payments(&runtime, Effects::default(), one);
+        let two = payments(&runtime, Effects::default(), two);
+        for (key, app) in [("one", one), ("two", two)] {
+            let of = |who| post("/payments").key(key).header("authorization", who);
+            of("ada").send(&app).await;
+            of("eve").send(&app).await.assert_problem(422, "key_reused");
+            assert!(of("ada").send(&app).await.is_replayed(), "{path}");
+            let user = of("eve").header("x-user", "eve").send(&app).await;
+            assert!(
+                !user.is_replayed() && user.status.is_success(),
+                "a scope of its own: {user:?}"
+            );
+        }
+    }
+}
+
+/// CASES 57, 58: one line for each operation that cannot tell its callers apart, and none where
+/// somebody said that this is meant.
+#[tokio::test]
+async fn an_operation_that_cannot_tell_its_callers_apart_says_so_once() {
+    #[idempotent(key = header("Idempotency-Key"), operation = "told")]
+    async fn told() {}
+    #[idempotent(key = header("Idempotency-Key"), operation = "shared", shared)]
+    async fn shared() {}
+    #[idempotent(key = header("Idempotency-Key"), operation = "scoped", scope = "tenant")]
+    async fn scoped() {}
+    #[idempotent(key = header("Idempotency-Key"), operation = "empty", scope = "")]
+    async fn empty() {}
+    let (runtime, lines) = (memory(), Lines::default());
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_writer(lines.clone())
+        .finish();
+    let _default = tracing::subscriber::set_default(subscriber);
+    let told = payments(&runtime, (), told);
+    post("/payments").key("with").header("authorization", "ada").send(&told).await;
+    assert_eq!(lines.text(), "", "who has credentials is told apart");
+    let others = [payments(&runtime, (), shared), payments(&runtime, (), scoped)];
+    for app in &others {
+        post("/payments").key("k").send(app).await;
+    }
+    assert_eq!(lines.text(), "");
+    for key in ["a", "b", "c"] {
+        post("/payments").key(key).send(&told).await;
+    }
+    let text = lines.text();
+    assert_eq!(text.matches("cannot be told apart").count(), 1, "{text}");
+    assert!(
+        text.contains("told") && text.contains("scope = …") && text.contains("shared"),
+        "{text}"
+    );
+    let empty = payments(&runtime, (), empty);
+    for key in ["a", "b"] {
+        post("/payments").key(key).header("authorization", "ada").send(&empty).await;
+    }
+    assert_eq!(lines.text().matches("is empty and is ignored").count(), 1);
+}
+
 /// CASES 18: nor does another caller wait for somebody's running request.
 #[tokio::test(start_paused = true)]
 async fn another_caller_does_not_join_a_running_request() {
@@ -99,20 +345,6 @@ async fn refreshed_credentials_are_refused_with_a_hint_at_scope() {
     let refused = ask().header("authorization", "Bearer 2").send(&app).await;
     refused.assert_problem(422, "key_reused");
     assert!(refused.json()["detail"].as_str().unwrap().contains("`scope`"), "{refused:?}");
-}
-
-#[tokio::test]
-async fn the_list_of_credentials_can_be_set() {
-    let runtime = Idempotency::builder(MemoryStore::new())
-        .credentials([HeaderName::from_static("x-tenant")])
-        .build()
-        .unwrap();
-    let app = payments(&runtime, Effects::default(), pay);
-    ask().header("x-tenant", "a").header("authorization", "1").send(&app).await;
-    let refreshed = ask().header("x-tenant", "a").header("authorization", "2").send(&app).await;
-    assert!(refreshed.is_replayed());
-    let other = ask().header("x-tenant", "b").header("authorization", "1").send(&app).await;
-    other.assert_problem(422, "key_reused");
 }
 
 #[idempotent(key = header("Idempotency-Key"), scope = user.0)]

@@ -31,6 +31,7 @@ handlers! {
     answer(key = header("Idempotency-Key"), on_record_failure = answer)
     withhold(key = header("Idempotency-Key"), on_record_failure = withhold)
     optional(optional, key = header("Idempotency-Key"))
+    shared(shared, key = header("Idempotency-Key"))
     shortest(key = header("Idempotency-Key"), ttl = "1ms", lease = "1ms", wait = "0s")
     longest(key = header("Idempotency-Key"), ttl = "100 years", lease = "24h", wait = "1h")
     composed(key = header("Idempotency-Key"), ttl = "1week 2days 3h 4min 5s 6ms", wait = "1.5s")
