@@ -139,10 +139,13 @@ fn guard(attribute: TokenStream, item: &TokenStream) -> TokenStream {
 /// `#[async_trait]`, generic, borrowing. Its signature stays as it is. It runs in its caller's task,
 /// on a tokio runtime, and its future is `Send` where its body is.
 ///
-/// - A value that is replayed went through JSON: what `T` skips is lost, `NaN` comes back as an error.
+/// - A value that is replayed went through JSON, and what `T` skips is lost. A value that JSON would not
+///   give back is refused the first time (`Error::Unrecordable`): `Some` of what is `null` itself
+///   (`Some(())`, `Some(None)`, `Some(Value::Null)`), `NaN` and the infinities, and whatever its
+///   `Deserialize` cannot read. Return a `bool`, an enum or an id instead.
 /// - **A record that no longer reads as `T` is an error** (`Error::Unreadable`), never a second
 ///   execution: add fields with `#[serde(default)]`.
-/// - A value that cannot be serialised, or is larger than `max_response_bytes`, is recorded as a
+/// - A value that is refused so, or is larger than `max_response_bytes`, is recorded as a
 ///   tombstone: the function ran, and later calls get `Error::NotReplayable`.
 /// - A call whose future is dropped while the body runs leaves its lease to lapse, and the next call
 ///   takes over as another attempt (`on_abandoned = halt`: nobody does). Spawn it, where its caller may

@@ -62,7 +62,8 @@ pub enum Error {
         /// Why.
         source: BoxError,
     },
-    /// The function was executed, and its value cannot be serialised. It is not executed again.
+    /// The function was executed, and its value cannot be serialised, or JSON would not give it back:
+    /// the source says why. It is not executed again.
     Unrecordable {
         /// Which function.
         operation: &'static str,

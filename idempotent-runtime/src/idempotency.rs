@@ -211,9 +211,9 @@ impl ResolvedAnswer {
     ///
     /// # Errors
     ///
-    /// When `value` has no form in JSON.
+    /// When `value` has no form in JSON that reads back as it was, such as `Some(())` and `NaN`.
     pub fn value<T: serde::Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
-        let body = serde_json::to_vec(value)?.into();
+        let body = crate::encoding::encode(value)?.into();
         Ok(Self { status: None, headers: Vec::new(), body })
     }
 

@@ -94,7 +94,8 @@
 //! # }
 //! ```
 //!
-//! `Ok` is recorded and replayed, `Err` releases the key. [`batch`] handles many messages and says
+//! `Ok` is recorded and replayed, `Err` releases the key. A value that JSON would not give back, such
+//! as `Some(())` or `NaN`, is an error the first time, here and in [`Attempt::step`]. [`batch`] handles many messages and says
 //! which of them failed; [`ContentKey`] stands in for the id that a message does not have;
 //! [`ValueAttempt`] is what the body can ask.
 //!
@@ -138,6 +139,7 @@ mod attempt;
 mod axum;
 mod batch;
 mod content;
+mod encoding;
 mod engine;
 mod error;
 mod execution;

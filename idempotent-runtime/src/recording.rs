@@ -7,6 +7,7 @@ use http::StatusCode;
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    encoding,
     execution::Execution,
     lease::Lease,
     record::{Metadata, Record},
@@ -55,7 +56,7 @@ impl<'a> Recording<'a> {
     ///
     /// [`RecordError::NotSerializable`], [`RecordError::NotRecordable`].
     pub fn value<T: Serialize + ?Sized>(self, value: &T) -> Result<Record, RecordError> {
-        let body = serde_json::to_vec(value)
+        let body = encoding::encode(value)
             .map_err(|source| RecordError::NotSerializable(source.into()))?;
         let max = self.0.engine.settings.max_response_bytes;
         match body.len() > max {
@@ -78,7 +79,10 @@ impl<'a> Recording<'a> {
     /// # Errors
     ///
     /// [`StepRefusal::NotSerializable`](crate::StepRefusal), [`StepRefusal::TooLarge`](crate::StepRefusal).
-    pub fn encode_step<T: Serialize>(self, name: &str, value: &T) -> Result<Bytes, StepError> {
+    pub fn encode_step<T>(self, name: &str, value: &T) -> Result<Bytes, StepError>
+    where
+        T: Serialize + DeserializeOwned,
+    {
         self.0.encode_step(value).map_err(|reason| StepError::new(name, reason))
     }
 
@@ -111,8 +115,8 @@ pub enum RecordError {
         /// How large an answer may be, in bytes.
         max: usize,
     },
-    /// The value cannot be written as JSON.
-    #[error("the value cannot be written as JSON")]
+    /// The value cannot be written as JSON, or JSON would not give it back: the source says why.
+    #[error("the value has no form in JSON that reads back as it was")]
     NotSerializable(#[source] BoxError),
     /// The lease is another's: another process runs the operation.
     #[error("the lease was lost to another process")]

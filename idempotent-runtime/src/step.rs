@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::{
     attempt::Attempt,
+    encoding,
     engine::{Backoff, CONFIRM, pause},
     execution::Execution,
     heartbeat::far,
@@ -24,7 +25,12 @@ impl Attempt {
     /// [`downstream_key`](Self::downstream_key), so that whoever receives it twice can tell.
     ///
     /// An `Err` of `work` is not saved. Where nothing is guarded, `work` runs and nothing is saved.
-    /// Results are kept as JSON, of at most `max_response_bytes`.
+    ///
+    /// Results are kept as JSON, of at most `max_response_bytes`. A result that JSON would not give
+    /// back is refused in the first attempt: `Some` of what is `null` itself (`Some(())`,
+    /// `Some(None)`, `Some(Value::Null)`), `NaN` and the infinities, and whatever its `Deserialize`
+    /// cannot read. `work` has had its effect then, and has it again in the next attempt: return a
+    /// `bool`, an enum or an id instead.
     ///
     /// ```
     /// # #[cfg(all(feature = "axum", feature = "macros"))] mod example {
@@ -74,19 +80,21 @@ impl Execution {
         name: &str,
     ) -> Result<Option<T>, StepRefusal> {
         let Some(saved) = self.lease().steps.get(name) else { return Ok(None) };
-        serde_json::from_slice(saved)
-            .map(Some)
-            .map_err(|source| StepRefusal::Unreadable(source.into()))
+        encoding::decode(saved).map(Some).map_err(|source| StepRefusal::Unreadable(source.into()))
     }
 
-    pub(crate) fn encode_step<T: Serialize>(&self, value: &T) -> Result<Bytes, StepRefusal> {
-        let bytes = serde_json::to_vec(value)
-            .map_err(|source| StepRefusal::NotSerializable(source.into()))?;
+    pub(crate) fn encode_step<T>(&self, value: &T) -> Result<Bytes, StepRefusal>
+    where
+        T: Serialize + DeserializeOwned,
+    {
+        let formless = |source: serde_json::Error| StepRefusal::NotSerializable(source.into());
+        let bytes = encoding::encode(value).map_err(formless)?;
         let max = self.engine.settings.max_response_bytes;
-        match bytes.len() > max {
-            true => Err(StepRefusal::TooLarge { bytes: bytes.len(), max }),
-            false => Ok(bytes.into()),
+        if bytes.len() > max {
+            return Err(StepRefusal::TooLarge { bytes: bytes.len(), max });
         }
+        encoding::check_readable::<T>(&bytes).map_err(formless)?;
+        Ok(bytes.into())
     }
 
     /// Renews the lease, so that a step does not begin under one that is about to run out, and finds
@@ -137,7 +145,8 @@ pub enum StepRefusal {
     Duplicate,
     /// An earlier attempt saved a value that is not of this type. Not run.
     Unreadable(BoxError),
-    /// The result cannot be written as JSON. The step ran, and is not saved.
+    /// The result cannot be written as JSON, or JSON would not give it back: the source says why. The
+    /// step ran, and is not saved.
     NotSerializable(BoxError),
     /// The result is larger than `max_response_bytes`. The step ran, and is not saved.
     TooLarge {
@@ -192,7 +201,9 @@ impl fmt::Display for StepError {
             StepRefusal::Unreadable(_) => f.write_str(
                 "an earlier attempt saved a value of another type; give a changed step a new name",
             ),
-            StepRefusal::NotSerializable(_) => f.write_str("its result cannot be written as JSON"),
+            StepRefusal::NotSerializable(_) => {
+                f.write_str("its result has no form in JSON that reads back as it was")
+            }
             StepRefusal::TooLarge { bytes, max } => {
                 write!(f, "its result has {bytes} bytes, of which at most {max} are kept")
             }

@@ -132,8 +132,8 @@ pub trait StepIn<Db: Transactional> {
     /// together, or neither is. A later attempt gets the result and does not run `work`.
     ///
     /// A name that was used before in this attempt is refused once `work` has run, and nothing of the
-    /// transaction can be committed any more. Where nothing is guarded, `work` runs and nothing is
-    /// saved.
+    /// transaction can be committed any more. The same goes for a result that JSON would not give back,
+    /// such as `Some(())` or `NaN`. Where nothing is guarded, `work` runs and nothing is saved.
     ///
     /// # Errors
     ///

@@ -252,6 +252,49 @@ async fn empty_values_are_results() {
     kept(Charged::Yes { id: "ch_1".to_owned(), amount: -3 }).await;
 }
 
+/// CASES 70, 71: what a later attempt would not be given as it was is told in the first, and a recovery
+/// never takes it for something else.
+#[tokio::test]
+async fn a_result_that_would_not_be_given_back_is_told_in_the_first_attempt() {
+    async fn told<T>(value: T, reason: &'static str)
+    where
+        T: Serialize + DeserializeOwned + Clone + Send + Sync + 'static,
+    {
+        let handler = Handler::new(move |run| {
+            let value = value.clone();
+            async move {
+                if run.nth > 1 {
+                    // Nothing stands in the way of another attempt.
+                    let step = run.attempt.step("one", async { Ok::<_, StepError>(7) });
+                    return step.await.unwrap().to_string().into_response();
+                }
+                let step = run.attempt.step::<T, StepError, _>("one", async { Ok(value) });
+                let Err(error) = step.await else { panic!("{reason} is kept") };
+                let StepRefusal::NotSerializable(source) = error.reason() else {
+                    panic!("{error}")
+                };
+                assert!(source.to_string().contains(reason), "{source}");
+                error.into_response()
+            }
+        });
+        let process = Process::new(&faulty(), &handler);
+        process.pay("k").await.assert_problem(500, "step_refused");
+        assert_eq!(process.pay("k").await.text(), "7");
+    }
+    #[derive(Clone, Serialize)]
+    struct OneWay(u8);
+    impl<'de> Deserialize<'de> for OneWay {
+        fn deserialize<D: serde::Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+            Err(serde::de::Error::custom("no way back"))
+        }
+    }
+    told(Some(()), "`Some(())`").await;
+    told(vec![Some(None::<u8>)], "`Some(None)`").await;
+    told(f64::NAN, "`NaN`").await;
+    told(Some(f32::NEG_INFINITY), "`-inf`").await;
+    told(OneWay(1), "no way back").await;
+}
+
 /// Equal bytes are no conflict, so a save whose answer was lost is repeated.
 #[tokio::test(start_paused = true)]
 async fn a_save_whose_answer_is_lost_is_repeated() {

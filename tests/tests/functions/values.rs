@@ -71,6 +71,58 @@ struct New {
     carrier: String,
 }
 
+/// Gives `value` twice: an error of the guard both times, which names what was wrong the first time,
+/// and one execution.
+async fn told_at_once<T>(value: fn() -> T, reason: &str)
+where
+    T: Serialize + DeserializeOwned + std::fmt::Debug,
+{
+    for runtime in [Idempotency::new(MemoryStore::new()), Idempotency::new(faulty())] {
+        let runs = AtomicUsize::new(0);
+        let error = give(&runtime, &runs, 1, value).await.unwrap_err();
+        assert!(matches!(error, Error::Unrecordable { operation: "give", .. }), "{error:?}");
+        let source = error.source().unwrap().to_string();
+        assert!(source.contains(reason), "{source}");
+        let error = give(&runtime, &runs, 1, value).await.unwrap_err();
+        assert!(matches!(error, Error::NotReplayable { operation: "give" }), "{error:?}");
+        assert_eq!(runs.into_inner(), 1);
+    }
+}
+
+/// CASES 69: a value that would be replayed as another one is an error the first time.
+#[tokio::test]
+async fn a_value_that_would_not_be_replayed_as_it_was_is_told_the_first_time() {
+    #[derive(Debug, Serialize, Deserialize)]
+    struct Rate {
+        rate: f64,
+        paid: Option<Option<u8>>,
+    }
+    told_at_once(|| Some(()), "`Some(())`").await;
+    told_at_once(|| Some(None::<u8>), "`Some(None)`").await;
+    told_at_once(|| Some(serde_json::Value::Null), "back as `None`").await;
+    told_at_once(|| Rate { rate: 1.5, paid: Some(None) }, "back as `None`").await;
+    told_at_once(|| Rate { rate: f64::NAN, paid: None }, "`NaN`").await;
+    told_at_once(|| Some(f64::INFINITY), "`inf`").await;
+}
+
+/// Serialises, and is read as told.
+#[derive(Debug, Serialize)]
+struct OneWay<const PANICS: bool>(u8);
+
+impl<'de, const PANICS: bool> Deserialize<'de> for OneWay<PANICS> {
+    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
+        assert!(!PANICS, "in the middle of it");
+        Err(serde::de::Error::custom("no way back"))
+    }
+}
+
+/// CASES 69: what cannot be read at all is told to the one who has the value.
+#[tokio::test]
+async fn a_value_that_cannot_be_read_back_is_told_the_first_time() {
+    told_at_once(|| OneWay::<false>(1), "no way back").await;
+    told_at_once(|| OneWay::<true>(1), "panicked").await;
+}
+
 /// A deployment changed the type: the record is as good as ever, and says so.
 #[tokio::test]
 async fn a_value_of_an_older_type_is_an_error_that_names_the_operation_and_never_runs_again() {
