@@ -16,7 +16,7 @@ pub use self::{
     guarded::{Guarded, GuardedRejection, Via},
     kept::Guard,
     late::{DoesMore, First, Instead, Late, Probe, Reads, ReadsBody, Taking, Unlisted, answered},
-    marks::{DoNotRecord, NoEffect},
+    marks::{DoNotRecord, NoEffect, PassThrough},
     outcome::{Outcome, Reply, reply},
     recorded::Recorded,
     run::{run, run_inline},

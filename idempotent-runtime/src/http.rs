@@ -5,3 +5,4 @@ pub(crate) mod head;
 pub(crate) mod headers;
 pub(crate) mod key_header;
 pub(crate) mod problem;
+pub(crate) mod streams;

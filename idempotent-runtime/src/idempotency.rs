@@ -335,6 +335,15 @@ impl<S: Store> IdempotencyBuilder<S> {
         self
     }
 
+    /// How long the body of an answer is read, counted from its head; 5 s. One that has not ended by
+    /// then is recorded as executed and passes from there on; it cannot be given again. With zero, so
+    /// is every body that has to be waited for.
+    #[must_use]
+    pub fn capture_for(mut self, capture_for: Duration) -> Self {
+        self.settings.capture_for = capture_for;
+        self
+    }
+
     /// Largest request body of a guarded handler, in bytes; 2 MiB. The handler's own
     /// `DefaultBodyLimit` holds too.
     #[must_use]

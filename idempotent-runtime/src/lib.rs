@@ -65,8 +65,9 @@
 //!   lower `max_request_bytes`, and raise it only when it stands in an `Extension` layer too.
 //! - The `Host` header is not part of the fingerprint. A service with several host names for several
 //!   tenants sets `scope`, or adds it with [`IdempotencyBuilder::credentials`].
-//! - An answer is read to its end before it is given, up to `max_response_bytes`: one that trickles is
-//!   held back. Event streams are not.
+//! - An answer is read to its end before it is given, up to `max_response_bytes` and for `capture_for`:
+//!   one that takes longer passes from then on, and cannot be given again. Streams pass at once: by
+//!   their content type, or with [`PassThrough`] beside them.
 //!
 //! # Functions
 //!
@@ -108,6 +109,7 @@
 //! | `wait` | 10 s | how long a duplicate waits for the answer of the first |
 //! | `store_timeout` | 2 s | how long one call of the store may take |
 //! | `max_run` | 10 min | how long a handler's lease is renewed |
+//! | `capture_for` | 5 s | how long an answer's body is read before it passes unrecorded |
 //! | `max_request_bytes` | 2 MiB | largest request body of a guarded handler |
 //! | `max_response_bytes` | 1 MiB | largest response body that is recorded |
 //! | `max_waiters`, `max_waiters_per_key` | 1,024 and 256 | waiting duplicates in one process |
@@ -180,7 +182,7 @@ pub use idempotent_macros::{idempotent, idempotent_fn};
 #[cfg(feature = "axum")]
 #[cfg_attr(docsrs, doc(cfg(feature = "axum")))]
 pub use self::axum::{
-    DoNotRecord, Guard, Guarded, GuardedRejection, NoEffect, Outcome, Recorded, Via,
+    DoNotRecord, Guard, Guarded, GuardedRejection, NoEffect, Outcome, PassThrough, Recorded, Via,
 };
 pub use self::{
     attempt::Attempt,

@@ -38,8 +38,8 @@
 //!
 //! # not_replayable
 //!
-//! `409`. The request was executed and is not executed again, but its answer was a stream, an upgrade
-//! or too large to keep.
+//! `409`. The request was executed and is not executed again, but its answer was a stream, an upgrade,
+//! too large to keep, took too long to end, or broke off.
 //!
 //! # store_unavailable
 //!

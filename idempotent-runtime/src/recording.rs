@@ -109,8 +109,12 @@ pub enum RecordError {
         "an answer with status {0} is transient and is not recorded; return it after a rollback"
     )]
     NotFinal(StatusCode),
-    /// The answer is a stream, an upgrade, larger than `max_response_bytes`, or its body failed.
-    #[error("a stream, an upgrade or an answer of more than {max} bytes cannot be recorded")]
+    /// The answer is a stream, an upgrade, larger than `max_response_bytes`, its body failed, or it did
+    /// not end within `capture_for`.
+    #[error(
+        "a stream, an upgrade, or an answer that has more than {max} bytes, breaks off or does not end \
+         in time cannot be recorded"
+    )]
     NotRecordable {
         /// How large an answer may be, in bytes.
         max: usize,

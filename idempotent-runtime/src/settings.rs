@@ -20,6 +20,8 @@ pub mod defaults {
     pub const STORE_TIMEOUT: Duration = Duration::from_secs(2);
     /// How long a handler's lease is renewed.
     pub const MAX_RUN: Duration = Duration::from_mins(10);
+    /// How long the body of an answer is read before it passes without being kept.
+    pub const CAPTURE_FOR: Duration = Duration::from_secs(5);
     /// Largest request body, in bytes.
     pub const MAX_REQUEST_BYTES: usize = 2 * 1024 * 1024;
     /// Largest response body that is recorded, in bytes.
@@ -92,6 +94,8 @@ pub(crate) struct Settings {
     pub(crate) on_record_failure: OnRecordFailure,
     pub(crate) store_timeout: Duration,
     pub(crate) max_run: Duration,
+    #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
+    pub(crate) capture_for: Duration,
     pub(crate) max_request_bytes: usize,
     pub(crate) max_response_bytes: usize,
     pub(crate) max_waiters: usize,
@@ -117,6 +121,7 @@ impl Default for Settings {
             on_record_failure: OnRecordFailure::default(),
             store_timeout: defaults::STORE_TIMEOUT,
             max_run: defaults::MAX_RUN,
+            capture_for: defaults::CAPTURE_FOR,
             max_request_bytes: defaults::MAX_REQUEST_BYTES,
             max_response_bytes: defaults::MAX_RESPONSE_BYTES,
             max_waiters: defaults::MAX_WAITERS,

@@ -208,6 +208,7 @@ fn every_option_of_the_attribute_stands_in_the_readme_with_its_default() {
         (format!("`wait` | {} s |", defaults::WAIT.as_secs())),
         (format!("`store_timeout` | {} s |", defaults::STORE_TIMEOUT.as_secs())),
         (format!("`max_run` | {} min |", defaults::MAX_RUN.as_secs() / 60)),
+        (format!("`capture_for` | {} s |", defaults::CAPTURE_FOR.as_secs())),
         (format!("`max_request_bytes` | {} MiB |", defaults::MAX_REQUEST_BYTES >> 20)),
         (format!("`max_response_bytes` | {} MiB |", defaults::MAX_RESPONSE_BYTES >> 20)),
     ];

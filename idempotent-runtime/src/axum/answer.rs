@@ -12,17 +12,17 @@ use axum::{
 };
 use bytes::Bytes;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use http_body_util::{BodyExt as _, Full};
 
-use super::marks::{DoNotRecord, NoEffect};
+use super::marks::{DoNotRecord, NoEffect, PassThrough};
 use crate::{
     engine::{Answer, Call, Effect, Verdict},
     fingerprint::Fingerprint,
     flight::Landing,
     http::{
         capture::{Capture, Captured, Resumed},
-        headers::{recorded, values},
+        headers::recorded,
         problem::Problem,
+        streams::is_stream,
     },
     idempotency::Idempotency,
     record::{Headers, Metadata, Record},
@@ -87,7 +87,7 @@ fn map(recorded: &Headers) -> HeaderMap {
 }
 
 pub(super) fn with_trailers(body: Bytes, trailers: HeaderMap) -> Body {
-    Body::new(Full::new(body).with_trailers(std::future::ready(Some(Ok(trailers)))))
+    Body::new(Resumed::<Body>::with_trailers(body, trailers))
 }
 
 /// What the verdict on an answer depends on.
@@ -108,19 +108,23 @@ pub(super) async fn verdict(
     mut response: Box<Response>,
     shape: Shape<'_>,
 ) -> Verdict<Box<Response>> {
-    let max = shape.settings().max_response_bytes;
-    let is_too_large = response.body().size_hint().lower() > max as u64;
-    if is_too_large || response.status().is_informational() || is_event_stream(response.headers()) {
+    let Settings { max_response_bytes: max, capture_for, .. } = *shape.settings();
+    let announced = response.body().size_hint();
+    let passes = announced.lower() > max as u64
+        || response.status().is_informational()
+        || is_stream(response.headers())
+        || has::<PassThrough>(response.extensions());
+    if passes {
         return shape.unrecordable(response);
     }
     let mut capture = Capture::new(max);
-    match poll_fn(|cx| capture.poll(response.body_mut(), cx)).await {
+    match poll_fn(|cx| capture.poll(response.body_mut(), Some(capture_for), cx)).await {
         Captured::Whole { bytes, trailers: None } => {
             let record = shape.record(&response, &bytes, Headers::new());
             *response.body_mut() = Body::from(bytes);
             shape.worth(response, record)
         }
-        captured => shape.uncommon(response, captured),
+        captured => shape.uncommon(response, announced.exact(), captured),
     }
 }
 
@@ -145,6 +149,7 @@ impl Shape<'_> {
     fn uncommon(
         self,
         mut response: Box<Response>,
+        length: Option<u64>,
         captured: Captured<axum::Error>,
     ) -> Verdict<Box<Response>> {
         match captured {
@@ -152,7 +157,14 @@ impl Shape<'_> {
                 let trailers = trailers.map(|trailers| *trailers).unwrap_or_default();
                 let owned =
                     |(name, value): (&HeaderName, &HeaderValue)| (name.clone(), value.clone());
-                let kept = recorded(&trailers, &self.settings().unrecorded, bytes.len());
+                let kept = recorded(&trailers, &self.settings().unrecorded, false);
+                // A body that told its length is not one that HTTP/1.1 sends trailers after.
+                if let Some(length) = length
+                    && !trailers.is_empty()
+                {
+                    let headers = response.headers_mut();
+                    headers.entry(header::CONTENT_LENGTH).or_insert_with(|| length.into());
+                }
                 let record = self.record(&response, &bytes, kept.map(owned).collect());
                 *response.body_mut() = match trailers.is_empty() {
                     true => Body::from(bytes),
@@ -160,22 +172,21 @@ impl Shape<'_> {
                 };
                 self.worth(response, record)
             }
-            Captured::TooLarge { read } => {
+            Captured::TooLarge { read } | Captured::TooSlow { read } => {
                 let rest = mem::take(response.body_mut());
                 *response.body_mut() = Body::new(Resumed::new(read, rest));
                 self.unrecordable(response)
             }
             Captured::Failed { read, error } => {
-                let effect = self.worth_of(&response).unwrap_or(Effect::Possible);
                 *response.body_mut() = Body::new(Resumed::<Body>::failed(read, error));
-                let shared = Landing::Transient(None);
-                Verdict::Transient { shared, answer: response, effect }
+                self.unrecordable(response)
             }
         }
     }
 
     fn record(self, answer: &Response, body: &Bytes, trailers: Headers) -> Record {
-        let headers = recorded(answer.headers(), &self.settings().unrecorded, body.len());
+        let length_apart = body.is_empty() || !trailers.is_empty();
+        let headers = recorded(answer.headers(), &self.settings().unrecorded, length_apart);
         let head = Metadata::of_response(answer.status(), headers, trailers);
         Record::with_head(*self.fingerprint, head, kept(body))
     }
@@ -190,7 +201,7 @@ impl Shape<'_> {
         }
     }
 
-    /// An answer that passes through: a stream, an upgrade, a body past the bound.
+    /// An answer that passes through: a stream, an upgrade, a body past its bounds or one that breaks off.
     #[cold]
     fn unrecordable(self, answer: Box<Response>) -> Verdict<Box<Response>> {
         match self.worth_of(&answer) {
@@ -268,14 +279,4 @@ fn asks_for_another_request(status: StatusCode) -> bool {
             | StatusCode::PRECONDITION_REQUIRED
             | StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE
     )
-}
-
-fn is_event_stream(headers: &HeaderMap) -> bool {
-    const ESSENCE: &[u8] = b"text/event-stream";
-    values(headers, &header::CONTENT_TYPE).next().is_some_and(|value| {
-        let essence = value.trim_ascii_start().split_at_checked(ESSENCE.len());
-        essence.is_some_and(|(essence, rest)| {
-            essence.eq_ignore_ascii_case(ESSENCE) && matches!(rest.trim_ascii(), [] | [b';', ..])
-        })
-    })
 }

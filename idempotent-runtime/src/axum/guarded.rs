@@ -128,7 +128,7 @@ impl Future for Reading {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { body, capture, .. } = &mut *self;
         let captured = match body {
-            Ok(body) => ready!(capture.poll(body, cx)),
+            Ok(body) => ready!(capture.poll(body, None, cx)),
             Err(problem) => {
                 let problem = *problem;
                 return Poll::Ready(Err(self.refused(problem)));
@@ -147,7 +147,9 @@ impl Future for Reading {
                     Captured::Failed { error, .. } if is_length_limit(&error) => {
                         Problem::BodyTooLarge
                     }
-                    Captured::Failed { .. } | Captured::Whole { .. } => Problem::BodyUnreadable,
+                    Captured::Failed { .. } | Captured::Whole { .. } | Captured::TooSlow { .. } => {
+                        Problem::BodyUnreadable
+                    }
                 }))
             }
         })

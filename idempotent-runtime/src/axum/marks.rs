@@ -33,6 +33,25 @@ pub struct DoNotRecord;
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct NoEffect;
 
+/// Lets an answer pass at once: nothing of its body is read ahead or kept. One that is final by its
+/// status is recorded as executed before its first byte passes, and retries get `409 not_replayable`.
+///
+/// For streams that are not told by their content type. Those that are pass at once without it:
+/// `text/event-stream`, `application/x-ndjson`, `application/jsonl`, `application/json-seq`,
+/// `application/stream+json`, `multipart/x-mixed-replace`, and `application/grpc` with all of its kinds.
+/// Any other body is read for [`capture_for`](crate::IdempotencyBuilder::capture_for) before it passes.
+///
+/// ```
+/// use axum::{body::Body, response::IntoResponse};
+/// use idempotent_runtime::PassThrough;
+///
+/// fn progress(lines: Body) -> impl IntoResponse {
+///     (PassThrough, [("content-type", "text/plain")], lines)
+/// }
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct PassThrough;
+
 macro_rules! marks {
     ($($mark:ident),*) => {$(
         impl IntoResponseParts for $mark {
@@ -51,4 +70,4 @@ macro_rules! marks {
         }
     )*};
 }
-marks!(DoNotRecord, NoEffect);
+marks!(DoNotRecord, NoEffect, PassThrough);

@@ -1,13 +1,20 @@
 //! Reads a body up to a bound: a request's for its fingerprint, an answer's for its record.
 
 use std::{
+    future::Future as _,
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Sleep, sleep};
+
+/// How many frames are read at once before others get their turn: a body that always has one more may
+/// have nothing in it.
+const FRAMES_AT_ONCE: usize = 128;
 
 /// What reading a body came to, whose errors are `E`.
 pub(crate) enum Captured<E> {
@@ -15,6 +22,8 @@ pub(crate) enum Captured<E> {
     Whole { bytes: Bytes, trailers: Option<Box<HeaderMap>> },
     /// More than the bound: what was read. The body has the rest.
     TooLarge { read: Bytes },
+    /// It did not end in time: what was read. The body has the rest.
+    TooSlow { read: Bytes },
     /// It failed half-way.
     Failed { read: Bytes, error: E },
 }
@@ -34,6 +43,8 @@ pub(crate) struct Capture {
 struct Begun {
     read: Buffer,
     trailers: Option<Box<HeaderMap>>,
+    /// When it has been waited for long enough.
+    enough: Option<Pin<Box<Sleep>>>,
 }
 
 impl Capture {
@@ -41,22 +52,33 @@ impl Capture {
         Self { max, begun: None }
     }
 
-    /// Asked with the same body each time, until it is ready.
-    pub(crate) fn poll<B>(&mut self, body: &mut B, cx: &mut Context<'_>) -> Poll<Captured<B::Error>>
+    /// Asked with the same body each time, until it is ready: after `patience` at the latest, where
+    /// there is one, counted from when the body first had to be waited for.
+    pub(crate) fn poll<B>(
+        &mut self,
+        body: &mut B,
+        patience: Option<Duration>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Captured<B::Error>>
     where
         B: Body<Data = Bytes> + Unpin,
     {
         match self.begun.take() {
-            None => self.begin(body, cx),
+            None => self.begin(body, patience, cx),
             Some(begun) => {
                 let next = Pin::new(&mut *body).poll_frame(cx);
-                self.go_on(*begun, next, body, cx)
+                self.go_on(*begun, next, body, patience, cx)
             }
         }
     }
 
     /// Most bodies are one frame and their end, for which nothing has to be kept.
-    fn begin<B>(&mut self, body: &mut B, cx: &mut Context<'_>) -> Poll<Captured<B::Error>>
+    fn begin<B>(
+        &mut self,
+        body: &mut B,
+        patience: Option<Duration>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Captured<B::Error>>
     where
         B: Body<Data = Bytes> + Unpin,
     {
@@ -68,16 +90,16 @@ impl Capture {
                 Ok(first) => first,
                 Err(frame) => {
                     let next = Poll::Ready(Some(Ok(frame)));
-                    return self.go_on(Begun::with(Bytes::new()), next, body, cx);
+                    return self.go_on(Begun::with(Bytes::new()), next, body, patience, cx);
                 }
             },
             Poll::Ready(None) => return whole(Bytes::new(), None),
-            next => return self.go_on(Begun::with(Bytes::new()), next, body, cx),
+            next => return self.go_on(Begun::with(Bytes::new()), next, body, patience, cx),
         };
         // To `None`, whatever the body says of its end: one that checks itself fails there.
         match Pin::new(&mut *body).poll_frame(cx) {
             Poll::Ready(None) => whole(first, None),
-            next => self.go_on(Begun::with(first), next, body, cx),
+            next => self.go_on(Begun::with(first), next, body, patience, cx),
         }
     }
 
@@ -88,15 +110,16 @@ impl Capture {
         mut begun: Begun,
         mut next: Polled<B::Error>,
         body: &mut B,
+        patience: Option<Duration>,
         cx: &mut Context<'_>,
     ) -> Poll<Captured<B::Error>>
     where
         B: Body<Data = Bytes> + Unpin,
     {
+        let mut frames = 0;
         loop {
             let Poll::Ready(frame) = next else {
-                self.begun = Some(Box::new(begun));
-                return Poll::Pending;
+                return self.wait(begun, patience, cx);
             };
             match frame.map(|frame| frame.map(Frame::into_data)) {
                 None => return whole(begun.read.into_bytes(), begun.trailers),
@@ -112,8 +135,35 @@ impl Capture {
                     return Poll::Ready(Captured::Failed { read, error });
                 }
             }
+            frames += 1;
+            if frames == FRAMES_AT_ONCE {
+                cx.waker().wake_by_ref();
+                return self.wait(begun, patience, cx);
+            }
             next = Pin::new(&mut *body).poll_frame(cx);
         }
+    }
+
+    /// Waits for the body to go on.
+    fn wait<E>(
+        &mut self,
+        mut begun: Begun,
+        patience: Option<Duration>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Captured<E>> {
+        if let Some(patience) = patience {
+            let enough = begun.enough.get_or_insert_with(|| Box::pin(sleep(patience)));
+            if enough.as_mut().poll(cx).is_ready() {
+                let read = begun.read.into_bytes();
+                return match begun.trailers {
+                    None => Poll::Ready(Captured::TooSlow { read }),
+                    // Nothing comes after trailers.
+                    trailers => whole(read, trailers),
+                };
+            }
+        }
+        self.begun = Some(Box::new(begun));
+        Poll::Pending
     }
 }
 
@@ -123,7 +173,7 @@ fn whole<E>(bytes: Bytes, trailers: Option<Box<HeaderMap>>) -> Poll<Captured<E>>
 
 impl Begun {
     fn with(first: Bytes) -> Self {
-        Self { read: Buffer { first, all: None }, trailers: None }
+        Self { read: Buffer { first, all: None }, trailers: None, enough: None }
     }
 }
 
@@ -164,16 +214,26 @@ pub(crate) struct Resumed<B: Body> {
 
 enum Rest<B: Body> {
     Body(B),
-    Error(Option<B::Error>),
+    /// One more frame, or what it failed with.
+    Last(Option<Result<Frame<Bytes>, B::Error>>),
 }
 
 impl<B: Body> Resumed<B> {
     pub(crate) fn new(read: Bytes, rest: B) -> Self {
-        Self { read: Some(read).filter(|read| !read.is_empty()), rest: Rest::Body(rest) }
+        Self::with(read, Rest::Body(rest))
     }
 
     pub(crate) fn failed(read: Bytes, error: B::Error) -> Self {
-        Self { read: Some(read).filter(|read| !read.is_empty()), rest: Rest::Error(Some(error)) }
+        Self::with(read, Rest::Last(Some(Err(error))))
+    }
+
+    /// Says nothing of its length: one that is known leaves no room for trailers in HTTP/1.1.
+    pub(crate) fn with_trailers(read: Bytes, trailers: HeaderMap) -> Self {
+        Self::with(read, Rest::Last(Some(Ok(Frame::trailers(trailers)))))
+    }
+
+    fn with(read: Bytes, rest: Rest<B>) -> Self {
+        Self { read: Some(read).filter(|read| !read.is_empty()), rest }
     }
 }
 
@@ -195,14 +255,14 @@ where
         }
         match &mut this.rest {
             Rest::Body(body) => Pin::new(body).poll_frame(cx),
-            Rest::Error(error) => Poll::Ready(error.take().map(Err)),
+            Rest::Last(last) => Poll::Ready(last.take()),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.rest {
             Rest::Body(body) => self.read.is_none() && body.is_end_stream(),
-            Rest::Error(error) => self.read.is_none() && error.is_none(),
+            Rest::Last(last) => self.read.is_none() && last.is_none(),
         }
     }
 

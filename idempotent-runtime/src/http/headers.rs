@@ -22,7 +22,6 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
             | header::PROXY_AUTHENTICATE
             | header::PROXY_AUTHORIZATION
             | header::TE
-            | header::TRAILER
             | header::TRANSFER_ENCODING
             | header::UPGRADE
     ) || *name == KEEP_ALIVE
@@ -31,12 +30,12 @@ fn is_hop_by_hop(name: &HeaderName) -> bool {
 
 /// The headers of an answer that are given to everybody, in their order.
 ///
-/// `Content-Length` follows from the body, except for an answer that tells a length without having
-/// a body, as to `HEAD`.
+/// `Content-Length` follows from the body, unless it `stands_apart`: in an answer that tells a length
+/// without having a body, as to `HEAD`, and in one with trailers, whose body says nothing of its length.
 pub(crate) fn recorded<'a>(
     headers: &'a HeaderMap,
     unrecorded: &'a [HeaderName],
-    body_len: usize,
+    stands_apart: bool,
 ) -> impl Iterator<Item = (&'a HeaderName, &'a HeaderValue)> {
     let has_options = values(headers, &header::CONNECTION).next().is_some();
     let nominated = |name: &HeaderName| {
@@ -46,7 +45,7 @@ pub(crate) fn recorded<'a>(
         })
     };
     headers.iter().filter(move |(name, value)| match **name {
-        header::CONTENT_LENGTH => body_len == 0 && *value != "0",
+        header::CONTENT_LENGTH => stands_apart && *value != "0",
         _ => {
             !(is_hop_by_hop(name) || unrecorded.contains(name) || (has_options && nominated(name)))
         }
@@ -64,7 +63,7 @@ mod tests {
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
             .collect();
         let settings = Settings::default();
-        let recorded = recorded(&headers, &settings.unrecorded, body_len);
+        let recorded = recorded(&headers, &settings.unrecorded, body_len == 0);
         recorded.map(|(name, _)| name.as_str().to_owned()).collect()
     }
 
@@ -80,6 +79,7 @@ mod tests {
                 ("x-hop", "1"),
                 ("keep-alive", "timeout=5"),
                 ("transfer-encoding", "chunked"),
+                ("trailer", "x-checksum"),
                 ("server-timing", "db;dur=53"),
                 ("traceparent", "00-0-0-00"),
                 ("location", "/payments/1"),
@@ -87,7 +87,8 @@ mod tests {
             ],
             7,
         );
-        assert_eq!(kept, ["content-type", "location"]);
+        // `Trailer` is not of one connection (RFC 9110, section 6.6.2): it names what ends the answer.
+        assert_eq!(kept, ["content-type", "trailer", "location"]);
     }
 
     /// CASES 29: a length without a body is kept.
