@@ -44,7 +44,11 @@ mod replay;
 mod request_bodies;
 #[path = "protocol/routing.rs"]
 mod routing;
+#[path = "protocol/slow.rs"]
+mod slow;
 #[path = "protocol/tombstones.rs"]
 mod tombstones;
+#[path = "protocol/trailers.rs"]
+mod trailers;
 #[path = "protocol/wire.rs"]
 mod wire;

@@ -21,6 +21,7 @@ use idempotent_sqlx::RecordIn as _;
 use serde_json::{Value, json};
 
 use crate::{
+    body::Body,
     database::Database,
     fault::Fault,
     order::{Change, NewOrder, Order, OrderPlaced},
@@ -48,9 +49,8 @@ pub(crate) fn router<DB: Database>(shop: Arc<Shop<DB>>) -> Router {
 async fn place_order<DB: Database>(
     State(shop): State<Arc<Shop<DB>>>,
     attempt: Attempt,
-    body: Result<Json<NewOrder>, JsonRejection>,
+    Body(new): Body<NewOrder>,
 ) -> Result<Recorded<Response>, Problem> {
-    let Json(new) = body?;
     // Derived from the idempotency key: the same in every attempt.
     let id = attempt.downstream_key("order-placed");
 

@@ -38,13 +38,11 @@ impl Problem {
 
 impl From<JsonRejection> for Problem {
     fn from(rejection: JsonRejection) -> Self {
-        let (status, recorded) = match rejection {
-            // The content type is not part of the fingerprint: a retry that corrects it is the same
-            // request, and has to run instead of being told the old answer.
-            JsonRejection::MissingJsonContentType(_) => (StatusCode::UNSUPPORTED_MEDIA_TYPE, false),
-            _ => (StatusCode::BAD_REQUEST, true),
+        let status = match rejection {
+            JsonRejection::MissingJsonContentType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            _ => StatusCode::BAD_REQUEST,
         };
-        Self::Told { status, detail: rejection.body_text(), recorded }
+        Self::new(status, rejection.body_text())
     }
 }
 

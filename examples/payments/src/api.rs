@@ -2,10 +2,7 @@
 
 use axum::{
     Extension, Json, Router,
-    extract::{
-        Path, State,
-        rejection::{JsonRejection, PathRejection},
-    },
+    extract::{Path, State, rejection::PathRejection},
     http::{StatusCode, header},
     middleware,
     response::{IntoResponse, Response},
@@ -15,6 +12,7 @@ use idempotent_runtime::{Attempt, Idempotency, idempotent};
 use serde_json::{Value, json};
 
 use crate::{
+    body::Body,
     ledger::{Ledger, Page},
     payment::{NewPayment, NewRefund, Payment},
     problem::Problem,
@@ -51,9 +49,8 @@ async fn pay(
     State(ledger): State<Ledger>,
     simulate: Simulate,
     attempt: Attempt,
-    body: Result<Json<NewPayment>, JsonRejection>,
+    Body(new): Body<NewPayment>,
 ) -> Result<Response, Problem> {
-    let Json(new) = body?;
     simulate.before_effect(&attempt).await?;
 
     let mut transaction = ledger.begin().await?;
@@ -67,7 +64,8 @@ async fn pay(
 
 /// Over-refunds and unknown payments are answered by the handler, so they are final like any other
 /// 4xx: a retry gets them again, even when a payment with this id exists by then. Where that would
-/// be wrong, a handler adds `DoNotRecord` to its answer, as `Problem` does for a wrong content type.
+/// be wrong, a handler adds `DoNotRecord` to its answer. A body that is no refund does not come here:
+/// it is rejected before the guard, and its key is free.
 ///
 /// A service with users says whose key it is; and an operation with a name of its own keeps its keys
 /// when its route is renamed:
@@ -84,10 +82,9 @@ async fn refund(
     id: Result<Path<u64>, PathRejection>,
     simulate: Simulate,
     attempt: Attempt,
-    body: Result<Json<NewRefund>, JsonRejection>,
+    Body(NewRefund { amount }): Body<NewRefund>,
 ) -> Result<Response, Problem> {
     let Path(id) = id.map_err(|_| Problem::unknown_payment())?;
-    let Json(NewRefund { amount }) = body?;
     simulate.before_effect(&attempt).await?;
 
     let mut transaction = ledger.begin().await?;

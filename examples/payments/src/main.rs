@@ -6,6 +6,7 @@
 #![allow(clippy::doc_markdown)] // the names of databases are no code
 
 mod api;
+mod body;
 mod ledger;
 mod options;
 mod payment;

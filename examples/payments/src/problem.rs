@@ -7,7 +7,6 @@ use axum::{
     http::{StatusCode, header},
     response::{IntoResponse, Response},
 };
-use idempotent_runtime::DoNotRecord;
 use serde::Serialize;
 
 use crate::ledger::LedgerError;
@@ -17,15 +16,14 @@ use crate::ledger::LedgerError;
 pub(crate) struct Problem {
     status: StatusCode,
     detail: String,
-    recorded: bool,
     retry_after: Option<&'static str>,
 }
 
 impl Problem {
-    /// By its status a 4xx is final: recorded, and replayed to every retry. That is right where the
+    /// By its status a 4xx of a handler is final: recorded, and replayed to every retry. That is right where the
     /// same request can never succeed, and keeps a client from getting two different answers.
     pub(crate) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), recorded: true, retry_after: None }
+        Self { status, detail: detail.into(), retry_after: None }
     }
 
     pub(crate) fn bad_request(detail: impl Into<String>) -> Self {
@@ -40,12 +38,9 @@ impl Problem {
 impl From<JsonRejection> for Problem {
     fn from(rejection: JsonRejection) -> Self {
         match rejection {
-            // The content type is not part of the fingerprint: a retry that corrects it is the same
-            // request, and has to run instead of being told the old answer.
-            JsonRejection::MissingJsonContentType(_) => Self {
-                recorded: false,
-                ..Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, rejection.body_text())
-            },
+            JsonRejection::MissingJsonContentType(_) => {
+                Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, rejection.body_text())
+            }
             _ => Self::bad_request(rejection.body_text()),
         }
     }
@@ -78,8 +73,7 @@ impl IntoResponse for Problem {
         });
         let content_type = [(header::CONTENT_TYPE, "application/problem+json")];
         let retry_after = self.retry_after.map(|seconds| [(header::RETRY_AFTER, seconds)]);
-        let answer = (self.status, content_type, retry_after, body);
-        if self.recorded { answer.into_response() } else { (DoNotRecord, answer).into_response() }
+        (self.status, content_type, retry_after, body).into_response()
     }
 }
 

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use axum::{Router, extract::State, response::Response};
+use axum::{
+    Router,
+    extract::State,
+    response::{IntoResponse as _, Response},
+};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use idempotent_runtime::{DoNotRecord, Idempotency, KeyState, MemoryStore, idempotent};
 use idempotent_tests::{Answer, Fault, Faulty, Gate, Step, post};
@@ -240,29 +244,34 @@ async fn an_answer_marked_do_not_record_is_shared_by_those_who_waited() {
     }
 }
 
-/// An outcome that cannot be shared: those who waited are told to ask again, and do not run it.
+/// CASES 65: an outcome that cannot be shared: those who waited are told that it was executed, or, where
+/// it is not final, to ask again; and do not run it.
 #[tokio::test(start_paused = true)]
-async fn those_who_waited_for_a_body_that_breaks_are_told_to_ask_again() {
+async fn those_who_waited_for_a_body_that_breaks_do_not_run_it() {
     #[idempotent(key = header("Idempotency-Key"))]
-    async fn create(State(gated): State<Gated>) -> Response {
+    async fn create(State((gated, status)): State<(Gated, StatusCode)>) -> Response {
         gated.pay().await;
-        Response::new(Frames::body(&["half"], End::Error))
+        (status, Frames::body(&["half"], End::Error)).into_response()
     }
-    let gated = Gated::default();
-    let app = payments(&memory(), gated.clone(), create);
-    let broken = tokio::spawn({
-        let app = app.clone();
-        async move { post("/payments").key("k").body("a").response(&app).await.status() }
-    });
-    gated.gate.reached().await;
-    let waiting = clients::<3>(&app);
-    all_wait().await;
-    gated.gate.open();
-    for answer in answers(waiting).await {
-        answer.assert_problem(409, "in_progress");
+    for (status, code) in
+        [(StatusCode::CREATED, "not_replayable"), (StatusCode::BAD_GATEWAY, "in_progress")]
+    {
+        let gated = Gated::default();
+        let app = payments(&memory(), (gated.clone(), status), create);
+        let broken = tokio::spawn({
+            let app = app.clone();
+            async move { post("/payments").key("k").body("a").response(&app).await.status() }
+        });
+        gated.gate.reached().await;
+        let waiting = clients::<3>(&app);
+        all_wait().await;
+        gated.gate.open();
+        for answer in answers(waiting).await {
+            answer.assert_problem(409, code);
+        }
+        assert_eq!(broken.await.unwrap(), status);
+        assert_eq!(gated.effects.count(), 1);
     }
-    assert_eq!(broken.await.unwrap(), 200);
-    assert_eq!(gated.effects.count(), 1);
 }
 
 /// CASES 25: a lease that lapses while duplicates wait, because its request is gone: one of them takes

@@ -10,11 +10,11 @@ use http_body_util::BodyExt as _;
 use idempotent_runtime::{
     Attempt, DoNotRecord, Idempotency, KeyState, MemoryStore, NoEffect, RecordRule, idempotent,
 };
-use idempotent_tests::post;
+use idempotent_tests::{Fault, Faulty, Gate, Step, post};
 
 use crate::kit::{
-    Effects, End, Frames, Gated, Script, answering, every_path, memory, pay, pay_gated, payments,
-    scripted, spawn,
+    Effects, End, Frames, Gated, Script, all_wait, answering, every_path, memory, pay, pay_gated,
+    payments, scripted, spawn,
 };
 
 #[idempotent(key = header("Idempotency-Key"), record = final)]
@@ -214,27 +214,78 @@ async fn an_answer_marked_no_effect_releases_the_key_under_halt_and_another_does
     }
 }
 
-/// CASES 37: an answer whose body breaks half-way passes as it would without us, and is not recorded
-/// as a success.
-#[tokio::test]
-async fn an_answer_that_breaks_half_way_is_passed_on_and_not_recorded() {
-    let (app, effects) = answering(|number| match number {
-        1 => Response::builder()
-            .status(201)
-            .header("x-kept", "1")
-            .body(Frames::body(&["half", " of it"], End::Error))
-            .unwrap(),
-        _ => Response::new(axum::body::Body::from("whole")),
-    });
-    let broken = post("/payments").key("k").response(&app).await;
+/// An answer that breaks half-way, as it passes.
+async fn assert_breaks(app: &Router, status: u16) {
+    let broken = post("/payments").key("k").response(app).await;
     assert_eq!(
         (broken.status().as_u16(), broken.headers()["x-kept"].to_str().unwrap()),
-        (201, "1")
+        (status, "1")
     );
     let (read, error) = read_to_error(broken.into_body()).await;
     assert_eq!(read, "half of it");
     assert!(error.contains("connection reset by peer"), "{error}");
+}
 
+fn breaking(status: u16) -> Response {
+    let body = Frames::body(&["half", " of it"], End::Error);
+    Response::builder().status(status).header("x-kept", "1").body(body).unwrap()
+}
+
+/// CASES 65: a success whose body breaks off has had its effect: it passes as it would without us, and
+/// is not executed again.
+#[tokio::test(start_paused = true)]
+async fn a_success_that_breaks_half_way_passes_and_is_not_executed_again() {
+    #[idempotent(key = header("Idempotency-Key"), spawn = false)]
+    async fn inline(State(script): State<Script>) -> Response {
+        script.run()
+    }
+    for (path, runtime) in every_path() {
+        for is_inline in [false, true] {
+            let script = Script::new(|_| breaking(201));
+            let app = match is_inline {
+                false => payments(&runtime, script.clone(), scripted),
+                true => payments(&memory(), script.clone(), inline),
+            };
+            assert_breaks(&app, 201).await;
+            for _ in 0..2 {
+                let retry = post("/payments").key("k").send(&app).await;
+                retry.assert_problem(409, "not_replayable");
+            }
+            assert_eq!(script.effects.count(), 1, "{path} {is_inline}");
+        }
+    }
+}
+
+/// CASES 65: nothing of it passes before that is recorded.
+#[tokio::test(start_paused = true)]
+async fn what_breaks_half_way_does_not_pass_unrecorded() {
+    let store = Faulty::new(MemoryStore::new());
+    let script = Script::new(|_| breaking(201));
+    let app = payments(&Idempotency::new(store.clone()), script.clone(), scripted);
+    let gate = Gate::new();
+    store.next(Step::Complete, Fault::Hold(gate.clone()));
+    let first = tokio::spawn({
+        let app = app.clone();
+        async move { post("/payments").key("k").response(&app).await.status() }
+    });
+    gate.reached().await;
+    all_wait().await;
+    assert!(!first.is_finished());
+    gate.open();
+    assert_eq!(first.await.unwrap(), StatusCode::CREATED);
+    post("/payments").key("k").send(&app).await.assert_problem(409, "not_replayable");
+    assert_eq!(script.effects.count(), 1);
+}
+
+/// CASES 37: a transient answer whose body breaks half-way passes as it would without us, and its
+/// retry runs.
+#[tokio::test]
+async fn an_answer_that_breaks_half_way_is_passed_on_and_not_recorded() {
+    let (app, effects) = answering(|number| match number {
+        1 => breaking(502),
+        _ => Response::new(axum::body::Body::from("whole")),
+    });
+    assert_breaks(&app, 502).await;
     let retry = post("/payments").key("k").send(&app).await;
     assert_eq!(retry.text(), "whole");
     assert!(!retry.is_replayed());

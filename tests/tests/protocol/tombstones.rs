@@ -102,13 +102,24 @@ async fn trailers_of_an_answer_over_the_cap_pass() {
     assert_eq!(first.trailers.unwrap()["x-checksum"], "1");
 }
 
-/// CASES 21: a stream is a tombstone whatever its size, and each of its chunks passes when it comes.
+/// CASES 21, 66: a stream is a tombstone whatever its size, and each of its chunks passes when it comes.
 #[tokio::test(start_paused = true)]
 async fn an_event_stream_passes_as_it_comes_and_is_not_executed_again() {
     for kind in [
         "text/event-stream",
         "text/event-stream; charset=utf-8",
         " Text/Event-Stream ;charset=utf-8",
+        "application/x-ndjson",
+        "Application/X-NDJSON; charset=utf-8",
+        "application/jsonl",
+        "application/json-seq",
+        "application/stream+json;charset=utf-8",
+        "multipart/x-mixed-replace; boundary=frame",
+        "application/grpc",
+        "application/grpc+proto",
+        "application/grpc-web",
+        "application/grpc-web-text+proto",
+        "APPLICATION/GRPC;x=y",
     ] {
         let (app, effects) = answering(move |_| {
             let body = Frames::body(&["data: 1\n\n", "data: 2\n\n"], End::Stall);
@@ -130,7 +141,17 @@ async fn an_event_stream_passes_as_it_comes_and_is_not_executed_again() {
 /// What only begins like the content type of a stream is recorded.
 #[tokio::test]
 async fn what_is_no_event_stream_is_recorded() {
-    for kind in ["text/event", "text/event-streams", "text/event-stream-x; charset=utf-8"] {
+    for kind in [
+        "text/event",
+        "text/event-streams",
+        "text/event-stream-x; charset=utf-8",
+        "application/json",
+        "application/jsonlines",
+        "application/x-ndjson2",
+        "multipart/mixed",
+        "application/grpcx",
+        "text/plain; type=text/event-stream",
+    ] {
         let (app, effects) = answering(move |_| ([("content-type", kind)], "all of it"));
         assert_eq!(ask(&app).await.text(), "all of it");
         assert!(ask(&app).await.is_replayed(), "{kind}");

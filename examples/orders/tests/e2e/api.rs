@@ -58,6 +58,8 @@ async fn what_is_wrong_with_an_order_is_told_and_nothing_is_placed() {
         orders.call(&call.json(body)).await.problem(400);
     }
     orders.call(&Call::get("/orders/1")).await.problem(404);
+    // CASES 63: nothing was claimed.
+    orders.call(&Call::order("0")).await.placed();
     orders.call(&Call::get("/orders/x")).await.problem(404);
     orders.call(&Call::new("DELETE", "/orders/1")).await.problem(405);
     orders.call(&Call::get("/")).await.problem(404);

@@ -10,7 +10,7 @@ everywhere![
     a_payment_is_made_and_shown,
     payments_are_listed_newest_first_and_at_most_100,
     a_problem_of_the_handler_is_replayed,
-    a_wrong_content_type_can_be_corrected_under_the_same_key,
+    what_is_not_a_payment_can_be_corrected_under_the_same_key,
     a_refund_gives_back_at_most_what_was_paid,
     a_refund_is_not_replayed_for_another_payment,
     unknown_payments_routes_and_methods_are_problems,
@@ -77,22 +77,41 @@ async fn what_is_not_a_payment_is_a_problem() {
     assert_eq!(server.count().await, 0);
 }
 
-/// CASES 22: a validation failure leaves no claim. The handler's 400 is its answer, and the key is
-/// then that request's.
+/// CASES 22: what the handler found wrong is its answer, and the key is then that request's.
 async fn a_problem_of_the_handler_is_replayed(server: Server) {
-    let wrong =
-        || server.post("/payments").key("a").json(r#"{"amount": 0, "currency": "USD"}"#).answer();
-    let (first, second) = (wrong().await, wrong().await);
+    server.pay("a").answer().await.assert_paid(1);
+    let refund = |amount: u32| {
+        let body = json!({ "amount": amount }).to_string();
+        server.post("/payments/1/refund").key("b").json(&body).answer()
+    };
+    let (first, second) = (refund(1001).await, refund(1001).await);
     assert_eq!(first.problem(400), second.problem(400));
     assert!(!first.is_replay() && second.is_replay());
-    server.pay("a").answer().await.problem(422);
-    server.pay("b").answer().await.assert_paid(1);
+    refund(1000).await.problem(422);
 }
 
-async fn a_wrong_content_type_can_be_corrected_under_the_same_key(server: Server) {
-    let body = r#"{"amount": 1000, "currency": "USD"}"#;
-    server.post("/payments").key("a").body(body).answer().await.problem(415);
-    server.pay("a").answer().await.assert_paid(2);
+/// CASES 22, 63: a body that is no payment is told so as often as it comes, and claims nothing.
+async fn what_is_not_a_payment_can_be_corrected_under_the_same_key(server: Server) {
+    let paid = r#"{"amount": 1000, "currency": "USD"}"#;
+    let wrong = [
+        ("malformed", server.post("/payments").json(r#"{"amount": 1000, "cur"#), 400),
+        ("invalid", server.post("/payments").json(r#"{"amount": 0, "currency": "USD"}"#), 400),
+        ("content-type", server.post("/payments").body(paid), 415),
+    ];
+    for (key, call, status) in wrong {
+        for _ in 0..2 {
+            let answer = call.clone().key(key).answer().await;
+            answer.problem(status);
+            assert!(!answer.is_replay(), "{key}");
+        }
+        server.pay(key).answer().await.assert_paid(1);
+    }
+    let refund = |amount| {
+        let refund = server.post("/payments/1/refund").key("refund");
+        refund.json(&json!({ "amount": amount }).to_string()).answer()
+    };
+    refund(0).await.problem(400);
+    assert_eq!(refund(400).await.json()["attempt"], 1);
 }
 
 #[tokio::test]
