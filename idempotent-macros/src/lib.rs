@@ -141,8 +141,8 @@ fn guard(attribute: TokenStream, item: &TokenStream) -> TokenStream {
 ///
 /// - A value that is replayed went through JSON, and what `T` skips is lost. A value that JSON would not
 ///   give back is refused the first time (`Error::Unrecordable`): `Some` of what is `null` itself
-///   (`Some(())`, `Some(None)`, `Some(Value::Null)`), `NaN` and the infinities, and whatever its
-///   `Deserialize` cannot read. Return a `bool`, an enum or an id instead.
+///   (`Some(())`, `Some(None)`, `Some(Value::Null)`), `NaN` and the infinities. Return a `bool`, an enum
+///   or an id instead.
 /// - **A record that no longer reads as `T` is an error** (`Error::Unreadable`), never a second
 ///   execution: add fields with `#[serde(default)]`.
 /// - A value that is refused so, or is larger than `max_response_bytes`, is recorded as a

@@ -26,6 +26,7 @@ pub(crate) fn check_readable<T: DeserializeOwned>(text: &[u8]) -> serde_json::Re
 }
 
 #[cfg(test)]
+#[allow(clippy::needless_pass_by_value)] // so that a table of values stays one
 mod tests {
     use std::{
         collections::{BTreeMap, HashMap},

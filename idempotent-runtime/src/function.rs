@@ -202,7 +202,7 @@ impl Outcome {
     /// Row "outcome": `Ok` is final, `Err` is transient, and what ran is never given back because its
     /// value cannot be kept.
     fn verdict<R>(self, returned: R, values: Values<R>, asked: Option<Asked>) -> Verdict<R> {
-        match catch_unwind(AssertUnwindSafe(|| values.encode(&returned, self.max_bytes))) {
+        match catch_unwind(AssertUnwindSafe(|| values.encode(&returned))) {
             // Nobody shares an error: those who waited ask the store, and one of them runs.
             Ok(None) => {
                 let effect = match asked.is_some_and(|asked| asked.has_no_effect()) {
@@ -223,9 +223,7 @@ impl Outcome {
                 self.tombstone(returned)
             }
             Ok(Some(Err(source))) => self.unrecordable(source.into(), values),
-            Err(_panic) => {
-                self.unrecordable("its `Serialize` or `Deserialize` panicked".into(), values)
-            }
+            Err(_panic) => self.unrecordable("its `Serialize` panicked".into(), values),
         }
     }
 

@@ -74,7 +74,6 @@ impl<E: From<Error>> Refusable for E {}
 /// cannot be guarded is told of once.
 pub struct Values<R> {
     encode: fn(&R) -> Option<serde_json::Result<Vec<u8>>>,
-    check: fn(&[u8]) -> serde_json::Result<()>,
     decode: fn(&[u8]) -> serde_json::Result<R>,
     refuse: fn(Error) -> R,
 }
@@ -86,25 +85,15 @@ where
 {
     Values {
         encode: |returned| returned.value().map(encoding::encode),
-        check: encoding::check_readable::<R::Value>,
         decode: |bytes| encoding::decode(bytes).map(R::of_value),
         refuse: |error| R::of_error(error.into()),
     }
 }
 
 impl<R> Values<R> {
-    /// The text of the value; `None` of an error. One of at most `max_bytes` is kept, so it has to be
-    /// readable.
-    pub(super) fn encode(
-        &self,
-        returned: &R,
-        max_bytes: usize,
-    ) -> Option<serde_json::Result<Vec<u8>>> {
-        let text = (self.encode)(returned)?;
-        Some(text.and_then(|text| match text.len() > max_bytes {
-            true => Ok(text),
-            false => (self.check)(&text).map(|()| text),
-        }))
+    /// The text of the value; `None` of an error.
+    pub(super) fn encode(&self, returned: &R) -> Option<serde_json::Result<Vec<u8>>> {
+        (self.encode)(returned)
     }
 
     pub(super) fn refuse(&self, error: Error) -> R {

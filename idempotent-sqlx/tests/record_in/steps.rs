@@ -114,6 +114,42 @@ async fn a_step_is_committed_with_its_effect_and_not_run_again() {
     steps(OnSqlite::new().await).await;
 }
 
+/// CASES 70, 71: the result would not be given back as it was, so the effect goes with it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_step_whose_result_would_not_be_given_back_takes_its_effect_with_it() {
+    #[idempotent(key = header("Idempotency-Key"), ttl = "1h")]
+    async fn charge<L: Ledger>(State(ledger): State<L>, attempt: Attempt) -> Response {
+        let mut tx = ledger.begin().await;
+        let step = attempt.step_in(&mut tx, "charge", |tx| {
+            let ledger = ledger.clone();
+            Box::pin(async move {
+                ledger.pay(tx).await?;
+                Ok::<_, Failed>(Some(()))
+            })
+        });
+        let refused = step.await.unwrap_err().downcast::<StepError>().unwrap();
+        assert!(matches!(refused.reason(), StepRefusal::NotSerializable(_)), "{refused}");
+        let _ = tx.commit().await;
+        StatusCode::SERVICE_UNAVAILABLE.into_response()
+    }
+
+    async fn check<L: Ledger>(ledger: L) {
+        let router = Router::new()
+            .route("/orders", post(charge::<L>))
+            .layer(axum::Extension(Idempotency::new(ledger.store().await)))
+            .with_state(ledger.clone());
+        let request = Request::post("/orders").header("Idempotency-Key", "k").body(Body::empty());
+        let response = router.oneshot(request.unwrap()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(ledger.payments().await, 0);
+    }
+
+    if let Some(ledger) = OnPostgres::new().await {
+        check(ledger).await;
+    }
+    check(OnSqlite::new().await).await;
+}
+
 /// A handler called directly, as in a unit test of its own.
 #[tokio::test]
 async fn where_nothing_is_guarded_nothing_is_written_and_everything_runs() {

@@ -105,24 +105,6 @@ async fn a_value_that_would_not_be_replayed_as_it_was_is_told_the_first_time() {
     told_at_once(|| Some(f64::INFINITY), "`inf`").await;
 }
 
-/// Serialises, and is read as told.
-#[derive(Debug, Serialize)]
-struct OneWay<const PANICS: bool>(u8);
-
-impl<'de, const PANICS: bool> Deserialize<'de> for OneWay<PANICS> {
-    fn deserialize<D: Deserializer<'de>>(_: D) -> Result<Self, D::Error> {
-        assert!(!PANICS, "in the middle of it");
-        Err(serde::de::Error::custom("no way back"))
-    }
-}
-
-/// CASES 69: what cannot be read at all is told to the one who has the value.
-#[tokio::test]
-async fn a_value_that_cannot_be_read_back_is_told_the_first_time() {
-    told_at_once(|| OneWay::<false>(1), "no way back").await;
-    told_at_once(|| OneWay::<true>(1), "panicked").await;
-}
-
 /// A deployment changed the type: the record is as good as ever, and says so.
 #[tokio::test]
 async fn a_value_of_an_older_type_is_an_error_that_names_the_operation_and_never_runs_again() {
