@@ -54,7 +54,7 @@ use self::{ctxt::Ctxt, function::Function, handler::Handler, model::Attribute, p
 /// | `key = hash(order)` | The key is the digest of a value that implements `Serialize`: a `ContentKey`. | |
 /// | `ttl = "24h"` | How long a record is replayed, from the end of the operation. | 24 h |
 /// | `scope = user.id` | Whose key it is: two scopes never share one. An empty one is none. | Credentials are part of the fingerprint. |
-/// | `shared` | Everybody shares the keys, on purpose: no warning where callers cannot be told apart. | A warning. |
+/// | `shared` | Everybody shares the keys, on purpose: credentials do not count. | Credentials are part of the fingerprint; a warning where there are none. |
 /// | `fingerprint = (&body.amount, &body.currency)` | What has to be the same for a request to be a retry, besides method and path. | Query and body. |
 /// | `lease = "30s"` | How long a process that died blocks the key. Renewed while the handler runs. | 30 s |
 /// | `wait = "10s"` | How long a duplicate waits for the outcome of the first; `"0s"` answers `409` at once. | 10 s |

@@ -60,12 +60,12 @@ impl Function {
             let mut encoder = KeyEncoder::storage_key();
             scope.encode(&mut encoder);
             // A scope of nothing would be one bucket for everybody.
-            match encoder.has_content() {
-                true => self.scope = Some(encoder),
-                false => {
-                    let operation = OperationName::from_static(self.site.operation());
-                    self.runtime.engine.observer.hint_empty_scope(&operation);
-                }
+            if encoder.has_content() {
+                self.scope = Some(encoder);
+            } else {
+                let operation = OperationName::from_static(self.site.operation());
+                let observer = &self.runtime.engine.observer;
+                observer.hint_empty_scope(self.site.spec(), &operation);
             }
         }
         self

@@ -1,29 +1,46 @@
 //! What an operator sees: one log line and one count for each request.
 
-use std::{collections::HashSet, sync::Mutex};
+use std::{
+    collections::HashSet,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
-use crate::{key::StorageKey, operation::OperationName, refusal::Refusal, sync::lock};
+use crate::{
+    key::StorageKey, operation::OperationName, refusal::Refusal, settings::Spec, sync::lock,
+};
 
-/// How many hints are given at the most: a client may choose the method of a route for any.
+/// How many operations are hinted at their scope at the most: clients choose the method of a route for
+/// any.
 const MAX_HINTS: usize = 1024;
 
 /// Says how requests were answered.
 pub(crate) struct Observer {
     store: &'static str,
-    /// What each operation was told once.
-    hinted: Mutex<HashSet<(Hint, OperationName)>>,
+    /// Which operations were told once that a scope would help.
+    hinted: Mutex<HashSet<OperationName>>,
+    /// What each handler and function was told once: as many as there are attributes.
+    told: Mutex<HashSet<(Hint, &'static str)>>,
+    /// The handler that was told last, by its address, for one look instead of a lock.
+    last_told: AtomicUsize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 enum Hint {
-    Scope,
     EmptyScope,
     NoCaller,
 }
 
 impl Observer {
     pub(crate) fn new(store: &'static str) -> Self {
-        Self { store, hinted: Mutex::default() }
+        Self {
+            store,
+            hinted: Mutex::default(),
+            told: Mutex::default(),
+            last_told: AtomicUsize::new(0),
+        }
     }
 
     /// Says how a request was answered; of one whose client hung up, how it would have been.
@@ -47,16 +64,14 @@ impl Observer {
         }
     }
 
-    /// Whether an operation is told something for the first time.
-    fn is_first(&self, hint: Hint, operation: &OperationName) -> bool {
-        let mut hinted = lock(&self.hinted);
-        // Most are told already: the name is not copied for them.
-        let key = (hint, operation.clone());
-        !hinted.contains(&key) && hinted.len() < MAX_HINTS && hinted.insert(key)
+    /// Whether a handler or function is told something for the first time.
+    fn is_first(&self, hint: Hint, spec: &Spec) -> bool {
+        lock(&self.told).insert((hint, spec.handler))
     }
 
     fn hint_scope(&self, operation: &OperationName) {
-        if self.is_first(Hint::Scope, operation) {
+        let mut hinted = lock(&self.hinted);
+        if hinted.len() < MAX_HINTS && hinted.insert(operation.clone()) {
             tracing::warn!(
                 target: "idempotent_runtime",
                 %operation,
@@ -69,8 +84,14 @@ impl Observer {
 
     /// Nothing in the request says who asks.
     #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
-    pub(crate) fn hint_no_caller(&self, operation: &OperationName) {
-        if self.is_first(Hint::NoCaller, operation) {
+    pub(crate) fn hint_no_caller(&self, spec: &Spec, operation: &OperationName) {
+        // Each request of a handler whose callers send no credentials comes here.
+        let handler = spec.handler.as_ptr().addr();
+        if self.last_told.load(Ordering::Relaxed) == handler {
+            return;
+        }
+        self.last_told.store(handler, Ordering::Relaxed);
+        if self.is_first(Hint::NoCaller, spec) {
             tracing::warn!(
                 target: "idempotent_runtime",
                 %operation,
@@ -78,19 +99,20 @@ impl Observer {
                  cannot be told apart, and one who sends the key and the content of another gets the \
                  other's response. Write `scope = …` (the user or tenant) into the attribute, or name \
                  the header that says who asks in `IdempotencyBuilder::credentials`. Write `shared` \
-                 where everybody may share keys. Said once for each operation"
+                 where everybody may share keys. Said once for each handler"
             );
         }
     }
 
-    pub(crate) fn hint_empty_scope(&self, operation: &OperationName) {
-        if self.is_first(Hint::EmptyScope, operation) {
+    #[cold]
+    pub(crate) fn hint_empty_scope(&self, spec: &Spec, operation: &OperationName) {
+        if self.is_first(Hint::EmptyScope, spec) {
             tracing::warn!(
                 target: "idempotent_runtime",
                 %operation,
                 "the `scope` of a call is empty and is ignored: it would have been one scope for \
                  everybody. Make it the user or tenant, or refuse calls that have none. Said once for \
-                 each operation"
+                 each handler or function"
             );
         }
     }

@@ -2,8 +2,6 @@
 //! decide about the effect.
 #![cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
 
-use std::cmp::Ordering;
-
 use http::HeaderName;
 
 use crate::key_part::KeyEncoder;
@@ -115,8 +113,7 @@ impl Fields {
     }
 
     fn look_up(&self, name: &[u8]) -> bool {
-        let by_name = |each: &Box<str>| -> Ordering { each.as_bytes().cmp(name) };
-        self.names.binary_search_by(by_name).is_ok()
+        self.names.binary_search_by(|each| each.as_bytes().cmp(name)).is_ok()
             || self.prefixes.iter().any(|prefix| name.starts_with(prefix.as_bytes()))
     }
 

@@ -235,19 +235,23 @@ impl Shape<'_> {
 /// [`Shape::worth_of`] by the status alone. An upgrade (101) is final: what follows on its connection
 /// has begun.
 fn worth_of(status: StatusCode, rule: RecordRule) -> Option<Effect> {
-    match rule {
-        _ if status == StatusCode::SWITCHING_PROTOCOLS => None,
-        _ if status.is_informational() => Some(Effect::Possible),
-        RecordRule::All => None,
-        RecordRule::Success if status.is_success() => None,
-        RecordRule::Success if status.is_client_error() => Some(Effect::NotApplied),
-        RecordRule::Success => Some(Effect::Possible),
-        RecordRule::Final if !status.is_client_error() && !status.is_server_error() => None,
-        RecordRule::Final if asks_for_another_request(status) => Some(Effect::NotApplied),
-        RecordRule::Final if status.is_server_error() || is_retryable(status) => {
-            Some(Effect::Possible)
+    let is_final = match rule {
+        _ if status == StatusCode::SWITCHING_PROTOCOLS => true,
+        _ if status.is_informational() => false,
+        RecordRule::All => true,
+        RecordRule::Success => status.is_success(),
+        RecordRule::Final => {
+            !(status.is_server_error()
+                || status.is_client_error()
+                    && (is_retryable(status) || asks_for_another_request(status)))
         }
-        RecordRule::Final => None,
+    };
+    let not_applied = status.is_client_error()
+        && (rule == RecordRule::Success || asks_for_another_request(status));
+    match (is_final, not_applied) {
+        (true, _) => None,
+        (false, true) => Some(Effect::NotApplied),
+        (false, false) => Some(Effect::Possible),
     }
 }
 

@@ -217,7 +217,7 @@ impl Kept {
         K: KeyPart + ?Sized,
     {
         // A scope of which a part is missing does not say whose key it is.
-        let has_scope = scope.as_ref().is_some_and(|scope| !scope.has_absent());
+        let has_scope = spec.shared || scope.as_ref().is_some_and(|scope| !scope.has_absent());
         let settings = self.runtime.as_ref().ok_or(Problem::RuntimeMissing)?.settings();
         // The body was buffered before an argument could name its runtime.
         if self.body.len() > settings.max_request_bytes {
@@ -284,10 +284,10 @@ impl Frozen {
     /// Says so where nothing tells this caller from another.
     fn warn(&self, spec: &Spec, runtime: &Idempotency, scope_is_empty: bool) {
         if scope_is_empty {
-            runtime.engine.observer.hint_empty_scope(&self.operation);
+            runtime.engine.observer.hint_empty_scope(spec, &self.operation);
         }
-        if !self.has_caller && !spec.shared {
-            runtime.engine.observer.hint_no_caller(&self.operation);
+        if !self.has_caller {
+            runtime.engine.observer.hint_no_caller(spec, &self.operation);
         }
     }
 

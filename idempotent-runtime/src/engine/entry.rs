@@ -55,10 +55,9 @@ impl GiveBack {
             Effect::NotApplied | Effect::None if lease.steps.is_empty() && !call.has_steps() => {
                 Self::Free
             }
-            Effect::None => Self::Release,
             Effect::NotApplied | Effect::Possible if call.policy.halts() => Self::Abandon,
             // Under `rerun` a transient answer or a panic means "safe to repeat".
-            Effect::NotApplied | Effect::Possible => Self::Release,
+            _ => Self::Release,
         }
     }
 }

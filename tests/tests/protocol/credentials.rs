@@ -136,7 +136,7 @@ async fn callers_whom_a_gateway_tells_apart_do_not_read_each_others_records() {
     }
 }
 
-/// CASES 56: a DPoP proof is new in each request, the key in its header is the client's.
+/// CASES 56: a `DPoP` proof is new in each request, the key in its header is the client's.
 #[tokio::test]
 async fn a_retry_with_a_new_dpop_proof_is_the_same_caller() {
     for (_, runtime) in every_path() {
@@ -218,7 +218,7 @@ async fn a_retry_with_a_corrected_precondition_runs() {
 /// CASES 60: a field that decides about the effect is named by the service.
 #[tokio::test]
 async fn a_service_names_fields_that_are_part_of_the_request() {
-    let named = ["x-account", "x-dry-run"].map(HeaderName::from_static);
+    let named = ["accept", "x-account", "x-dry-run"].map(HeaderName::from_static);
     let builder = Idempotency::builder(MemoryStore::new());
     let runtime = builder.fingerprint_headers(named).build().unwrap();
     let app = payments(&runtime, Effects::default(), pay);
@@ -226,7 +226,29 @@ async fn a_service_names_fields_that_are_part_of_the_request() {
     ask().header("x-account", "2").send(&app).await.assert_problem(422, "key_reused");
     let dry = ask().header("x-account", "1").header("x-dry-run", "true").send(&app).await;
     dry.assert_problem(422, "key_reused");
-    assert!(ask().header("x-account", "1").header("x-other", "1").send(&app).await.is_replayed());
+    let other = ask().header("x-account", "1").header("x-other", "1").send(&app).await;
+    assert!(other.is_replayed());
+    // Also where the last argument has taken the request.
+    for app in [app, payments(&runtime, Effects::default(), pay_of)] {
+        let accepts = |kind| post("/payments").key("accept").header("accept", kind).send(&app);
+        accepts("a/b").await;
+        accepts("c/d").await.assert_problem(422, "key_reused");
+    }
+}
+
+/// CASES 57: `shared` means it: nobody's credentials count.
+#[tokio::test]
+async fn where_everybody_shares_the_keys_credentials_do_not_count() {
+    #[idempotent(key = header("Idempotency-Key"), shared)]
+    async fn create(State(effects): State<Effects>) -> String {
+        effects.happen().to_string()
+    }
+    for (_, runtime) in every_path() {
+        let app = payments(&runtime, Effects::default(), create);
+        ask().header("authorization", "ada").send(&app).await;
+        assert!(ask().header("authorization", "eve").send(&app).await.is_replayed());
+        assert!(ask().send(&app).await.is_replayed());
+    }
 }
 
 /// CASES 58: a scope of nothing is no scope: it would be one for everybody.
