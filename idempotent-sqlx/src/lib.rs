@@ -41,7 +41,7 @@
 //! | the machine loses its power | as the server's `fsync` and `synchronous_commit` say | nothing that was answered is lost (`synchronous = FULL`) |
 //! | the clock jumps forward | leases lapse early: another attempt may begin while one still runs, which can then not record. Records expire early | the same |
 //! | the clock jumps back | leases and records last longer. Tokens of a known key grow all the same; of a key that was forgotten or purged meanwhile the next token may be smaller | the same |
-//! | the disk is full | new operations get `503 store_full`; running ones are recorded when there is room | the same |
+//! | the disk is full | new operations get `503 store_full`; running ones are recorded when there is room. Neither database promises room before a step runs: the result of a step may be refused after its effect | the same |
 //!
 //! # In the database
 //!
@@ -50,6 +50,18 @@
 //! `idempotent` by default, in SQLite their names begin with `idempotent_`. The view `keys`
 //! (`idempotent_keys`) shows all of it to people. The client's idempotency key is not among it, only a
 //! hash.
+//!
+//! | `state` in the view | what it says |
+//! |---|---|
+//! | `leased` | an attempt runs |
+//! | `released` | the last attempt failed; a retry may run |
+//! | `abandoned` | the last attempt's lease ran out: its outcome is unknown |
+//! | `completed` | there is a record |
+//! | `freed` | the last request had no effect: the key is as good as new, for any request. The row keeps its token and lease id until `remembered_until` |
+//! | `expired` | as good as absent, until it is purged |
+//!
+//! `operation` is the operation's name and `ttl` (`ttl_seconds` in SQLite) for how long its record is
+//! replayable, as the last lease was asked for. `resolve` records for that ttl.
 //!
 //! Per key with a 200-byte JSON answer PostgreSQL takes about 1,050 bytes, indexes included.
 //!

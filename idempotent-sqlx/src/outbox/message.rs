@@ -34,8 +34,9 @@ impl Message {
     ///
     /// The id is what the broker and its consumers tell duplicates by. In a guarded handler it is
     /// derived from the idempotency key: `attempt.downstream_key("order-created")` is the same in
-    /// every attempt of the operation and differs from that of every other one. An operation that
-    /// enqueues several messages gives each a name of its own.
+    /// every attempt of one life of the key and differs from that of every other operation. A key that
+    /// is used again after its ttl is a new message. An operation that enqueues several messages gives
+    /// each a name of its own.
     pub fn new(id: impl Into<String>, topic: impl Into<String>, payload: impl Into<Bytes>) -> Self {
         Self {
             id: id.into(),
