@@ -10,6 +10,7 @@ mod transaction;
 
 use std::{
     any::Any,
+    borrow::Cow,
     fmt,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
@@ -140,7 +141,10 @@ impl Store for PostgresStore {
             Retention::UntilResolved => None,
         };
         // Text of PostgreSQL has no character 0, and a name is for people.
-        let operation = request.operation.replace('\0', "\u{fffd}");
+        let operation = match request.operation.contains('\0') {
+            true => Cow::Owned(request.operation.replace('\0', "\u{fffd}")),
+            false => Cow::Borrowed(request.operation.as_str()),
+        };
         let values = [
             Value::Bytes(request.key.as_bytes()),
             Value::Bytes(request.fingerprint.as_bytes()),

@@ -161,6 +161,15 @@ async fn a_step_whose_answer_is_lost_is_answered_by_its_repetition() {
     let state = direct.inspect(&lease.key).await.unwrap();
     assert!(matches!(state, KeyState::Released { attempt: 2, .. }), "{state:?}");
 
+    let lease = granted(&store, &key(), LONG).await;
+    store.free(&lease, LONG).await.unwrap();
+    let lease = granted(&store, &lease.key, LONG).await;
+    lose().await;
+    store.free(&lease, LONG).await.unwrap();
+    assert!(matches!(direct.inspect(&lease.key).await.unwrap(), KeyState::Absent));
+    let other = store.free(&lease, LONG).await;
+    assert!(matches!(other, Err(StoreError::LeaseLost)), "{other:?}");
+
     let acquired_key = key();
     lose().await;
     let lease = granted(&store, &acquired_key, LONG).await;
@@ -171,7 +180,7 @@ async fn a_step_whose_answer_is_lost_is_answered_by_its_repetition() {
     let forgotten = store.forget(&lease.key, true).await;
     assert!(forgotten.as_ref().is_err_and(StoreError::is_unknown), "{forgotten:?}");
     assert!(matches!(direct.inspect(&lease.key).await.unwrap(), KeyState::Absent));
-    assert_eq!(proxy.lost_answers(), 4);
+    assert_eq!(proxy.lost_answers(), 5);
 }
 
 /// Another session locks rows in another order: a deadlock, whose victim may be the store.

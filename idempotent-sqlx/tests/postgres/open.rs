@@ -153,8 +153,8 @@ async fn gives_back(mode: Mode) {
     let Some(app) = App::with(mode).await else { return };
     for level in LEVELS {
         for commits in [true, false] {
-            for abandons in [true, false] {
-                let case = format!("{level}, commits: {commits}, abandons: {abandons}");
+            for way in ["abandon", "release", "free"] {
+                let case = format!("{level}, commits: {commits}, {way}");
                 let key = key();
                 let lease = granted(&app.store, &key, LONG).await;
                 let mut tx = app.paying(level).await;
@@ -162,9 +162,10 @@ async fn gives_back(mode: Mode) {
                 let given_back = spawn({
                     let (store, lease) = (app.store.clone(), lease.clone());
                     async move {
-                        match abandons {
-                            true => store.abandon(&lease).await,
-                            false => store.release(&lease, LONG).await,
+                        match way {
+                            "abandon" => store.abandon(&lease).await,
+                            "release" => store.release(&lease, LONG).await,
+                            _ => store.free(&lease, LONG).await,
                         }
                     }
                 });
@@ -187,14 +188,18 @@ async fn gives_back(mode: Mode) {
                     assert!(matches!(state, KeyState::Completed { .. }), "{case}: {state:?}");
                 } else {
                     assert!(given_back.is_ok(), "{case}: {given_back:?}");
-                    let abandoned = matches!(state, KeyState::Abandoned { .. });
-                    let released = matches!(state, KeyState::Released { .. });
-                    assert!((abandoned, released) == (abandons, !abandons), "{case}: {state:?}");
+                    let is = match state {
+                        KeyState::Abandoned { .. } => "abandon",
+                        KeyState::Released { .. } => "release",
+                        KeyState::Absent => "free",
+                        other => panic!("{case}: {other:?}"),
+                    };
+                    assert_eq!(is, way, "{case}");
                 }
             }
         }
     }
-    assert_eq!(app.payments().await, 6);
+    assert_eq!(app.payments().await, 9);
 }
 
 #[tokio::test]

@@ -121,14 +121,21 @@ async fn a_lease_that_lapsed_is_not_taken_over_while_a_transaction_is_open() {
 #[tokio::test]
 async fn what_gives_a_lease_back_waits_for_a_transaction_and_tells_the_truth() {
     let app = App::new().await;
-    for (n, commits) in [(1, true), (2, false)] {
+    for (n, commits, frees) in
+        [(1, true, false), (2, false, false), (3, true, true), (4, false, true)]
+    {
         let patient = app.file.store().await;
         let lease = granted(&patient, &key(n), LONG).await;
         let mut tx = app.paying().await;
         app.record(&mut tx, &lease).await.unwrap();
         let release = tokio::spawn({
             let (store, lease) = (patient.clone(), lease.clone());
-            async move { store.release(&lease, LONG).await }
+            async move {
+                match frees {
+                    true => store.free(&lease, LONG).await,
+                    false => store.release(&lease, LONG).await,
+                }
+            }
         });
         tokio::time::sleep(Duration::from_millis(100)).await;
         assert!(!release.is_finished());

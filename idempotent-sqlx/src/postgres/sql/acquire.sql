@@ -32,8 +32,8 @@ declare
 begin
     perform {schema}.read_committed_v1();
     loop
-        select l.lease_id, l.released_id, l.token, l.first_token, l.attempt, l.state, l.fingerprint, l.leased_until,
-            l.leased_until + l.retention as forgotten_at,
+        select l.lease_id, l.released_id, l.token, l.first_token, l.attempt, l.state, l.fingerprint,
+            l.leased_until, l.leased_until + l.retention as forgotten_at,
             r.fingerprint as recorded_for, r.metadata, r.body, r.expires_at
         into seen
         from {schema}.leases l left join {schema}.records r on r.key = l.key
