@@ -28,11 +28,14 @@
 //! |---|---|
 //! | `claim` | who is granted a lease; repetitions with the same lease id; keys and ids bit by bit |
 //! | `fingerprint` | another request is refused in every state, before anything else |
-//! | `ownership` | `complete`, `renew`, `release`, `abandon` and `save_step` compare lease id and token |
+//! | `ownership` | every call of an owner compares lease id and token |
 //! | `takeover` | leases that run out or are given up; attempts and fencing tokens |
+//! | `free` | a key that is given back as if it had never been asked for |
+//! | `lives` | the token of attempt 1, the same for as long as a key is not begun anew |
+//! | `operations` | what is kept for people: the operation's name and its ttl |
 //! | `retention` | when records, released and abandoned keys end, and that they end |
 //! | `records` | outcomes byte for byte, only the first, never after their time |
-//! | `steps` | recovery points across attempts, byte for byte, each saved once |
+//! | `steps` | recovery points across attempts, byte for byte, each saved once; room for them |
 //! | `states` | `inspect` in every state, and that it changes nothing |
 //! | `forget` | `forget` and `purge_expired`: what they take, and what they leave |
 //! | `handles` | several handles on one backend |

@@ -57,6 +57,9 @@ macro_rules! __for_each_check {
                 abandon_compares_the_lease_id
                 abandon_compares_the_token
                 abandon_of_a_stale_owner_is_refused
+                reserve_step_compares_the_lease_id
+                reserve_step_compares_the_token
+                reserve_step_of_a_stale_owner_is_refused
                 save_step_compares_the_lease_id
                 save_step_compares_the_token
                 save_step_of_a_stale_owner_is_refused
@@ -74,7 +77,9 @@ macro_rules! __for_each_check {
                 a_lapsed_lease_is_completed_by_its_owner
                 a_lapsed_lease_is_renewed_by_its_owner
                 a_lapsed_lease_is_released_by_its_owner
+                a_lapsed_lease_is_freed_by_its_owner
                 a_lapsed_lease_is_abandoned_by_its_owner
+                a_lapsed_lease_reserves_a_step_for_its_owner
                 a_lapsed_lease_saves_steps_of_its_owner
                 a_lapsed_lease_is_granted_again_to_its_id
                 a_renewed_lease_lasts_from_its_renewal
@@ -87,14 +92,31 @@ macro_rules! __for_each_check {
                 tokens_grow_across_forget
                 tokens_grow_across_records
             }
-            lives {
-                a_freed_key_is_new_for_any_request
+            free {
+                a_freed_key_begins_anew_for_the_same_request
+                a_freed_key_begins_anew_for_another_request
+                a_freed_key_is_shown_nowhere
                 the_freed_lease_id_is_refused
-                a_lapsed_lease_is_freed_by_its_owner
-                all_attempts_of_a_life_have_its_first_token
+                a_freed_key_holds_its_id_for_its_retention
+                a_free_is_remembered_longer_than_its_lease_would_be
+                a_freed_key_that_is_leased_again_outlives_its_retention
+                a_second_attempt_that_is_freed_leaves_nothing_of_the_first
+                tokens_grow_across_free
+            }
+            lives {
+                the_first_token_is_that_of_the_first_attempt
+                the_first_token_is_kept_across_release
+                the_first_token_is_kept_across_takeover
+                a_repeated_acquire_has_the_same_first_token
                 each_life_has_a_first_token_of_its_own
-                operation_and_ttl_are_shown_until_there_is_a_record
-                a_step_is_reserved_by_the_owner_only
+            }
+            operations {
+                operation_and_ttl_are_shown_in_every_state
+                each_grant_says_operation_and_ttl_anew
+                an_acquire_that_is_refused_changes_neither_operation_nor_ttl
+                calls_of_the_owner_keep_operation_and_ttl
+                operations_of_any_name_are_kept
+                ttls_are_kept_to_the_millisecond
             }
             retention {
                 a_record_is_replayed_until_its_ttl_and_not_much_longer
@@ -145,6 +167,10 @@ macro_rules! __for_each_check {
                 steps_saved_at_once_are_all_kept
                 steps_are_of_their_key_only
                 steps_end_with_their_operation
+                a_reservation_has_the_whole_lease_again
+                a_reservation_saves_nothing
+                a_reservation_after_abandon_is_refused
+                reserved_steps_are_saved
             }
             states {
                 an_unknown_key_is_absent_and_stays_so
@@ -166,11 +192,13 @@ macro_rules! __for_each_check {
                 a_purge_leaves_everything_alive
                 a_purge_keeps_to_its_limit
                 a_purge_counts_what_it_takes
+                a_purge_takes_the_freed_after_their_retention
             }
             handles {
                 a_lease_is_seen_by_other_handles
                 a_record_is_replayed_by_other_handles
                 a_takeover_by_another_handle_is_seen
+                what_one_handle_frees_the_others_may_have
                 what_one_handle_forgets_the_others_do_not_know
                 a_handle_that_is_dropped_takes_nothing_with_it
             }
@@ -179,6 +207,7 @@ macro_rules! __for_each_check {
                 a_cancelled_acquire_is_released_by_its_id
                 a_cancelled_completion_is_whole_or_not_at_all
                 a_cancelled_release_can_be_repeated
+                a_cancelled_free_can_be_repeated
                 cancelled_renewals_and_steps_can_be_repeated
                 a_cancelled_forget_can_be_repeated
             }
@@ -194,11 +223,13 @@ macro_rules! __for_each_check {
                 of_many_at_once_exactly_one_takes_over
                 of_many_at_once_exactly_one_has_a_released_key
                 of_many_at_once_exactly_one_has_a_freed_key
+                of_many_at_once_exactly_one_has_a_key_that_is_being_freed
                 the_same_lease_id_is_granted_to_all_who_repeat_it_at_once
                 of_many_completions_at_once_exactly_one_is_recorded
                 of_two_requests_at_once_one_has_the_key
                 of_many_values_at_once_a_step_keeps_one
                 a_completion_that_races_a_takeover_has_one_winner
+                a_free_that_races_a_takeover_has_one_winner
                 a_forced_forget_that_races_a_completion_leaves_nothing
                 a_purge_that_races_claims_takes_nothing_alive
                 a_contended_key_has_one_owner_at_a_time

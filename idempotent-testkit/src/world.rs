@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 use idempotent_runtime::{
     AcquireRequest, Acquired, FencingToken, Fingerprint, KeyState, Lease, LeaseId, Metadata,
-    Record, Retention, StorageKey, Store, StoreError,
+    OperationName, Record, Retention, StorageKey, Store, StoreError,
 };
 use tokio::time::Instant;
 
@@ -281,6 +281,8 @@ pub(crate) struct Ask {
     lease_for: Duration,
     retention: Retention,
     takeover: bool,
+    pub(crate) operation: &'static str,
+    pub(crate) ttl: Duration,
 }
 
 /// A request with a key that nobody else has.
@@ -296,6 +298,8 @@ pub(crate) fn ask_for(key: StorageKey) -> Ask {
         lease_for: LONG,
         retention: Retention::For(LONG),
         takeover: true,
+        operation: "POST /payments/{id}",
+        ttl: LONG * 3,
     }
 }
 
@@ -307,7 +311,13 @@ impl Ask {
 
     /// Another request with the same key.
     pub(crate) fn other_request(self) -> Self {
-        Self { fingerprint: Fingerprint::of(&"another request"), ..self }
+        let other = self.of_operation("another operation", LONG * 5);
+        Self { fingerprint: Fingerprint::of(&"another request"), ..other }
+    }
+
+    /// With what the store keeps for people.
+    pub(crate) fn of_operation(self, operation: &'static str, ttl: Duration) -> Self {
+        Self { operation, ttl, ..self }
     }
 
     pub(crate) fn with_fingerprint(self, fingerprint: Fingerprint) -> Self {
@@ -339,9 +349,11 @@ impl Ask {
     }
 
     pub(crate) async fn of(&self, store: &impl Store) -> Result<Acquired, StoreError> {
+        let operation = OperationName::from_static(self.operation);
         let request = AcquireRequest::new(&self.key, &self.fingerprint, self.id, self.lease_for)
             .retention(self.retention)
-            .takeover(self.takeover);
+            .takeover(self.takeover)
+            .operation(&operation, self.ttl);
         store.acquire(request).await
     }
 
@@ -359,6 +371,8 @@ pub(crate) struct Seen {
     pub(crate) fingerprint: Option<Fingerprint>,
     pub(crate) attempt: Option<u32>,
     pub(crate) token: Option<FencingToken>,
+    pub(crate) operation: Option<OperationName>,
+    pub(crate) ttl: Option<Duration>,
     pub(crate) record: Option<Record>,
     /// Where time stands still.
     expires_in: Option<Duration>,
@@ -366,34 +380,41 @@ pub(crate) struct Seen {
 
 impl Seen {
     pub(crate) fn new(state: KeyState, still: bool) -> Self {
-        let whose = state.fingerprint().copied();
-        let held = |state, attempt, token, expires_in: Option<Duration>| Self {
-            state,
-            fingerprint: whose,
-            attempt: Some(attempt),
-            token: Some(token),
-            record: None,
-            expires_in: expires_in.filter(|_| still),
-        };
-        let none = |state, record, expires_in: Option<Duration>| Self {
-            state,
-            fingerprint: whose,
+        let none = Self {
+            state: "absent",
+            fingerprint: state.fingerprint().copied(),
             attempt: None,
             token: None,
-            record,
-            expires_in: expires_in.filter(|_| still),
+            operation: None,
+            ttl: None,
+            record: None,
+            expires_in: None,
         };
-        match state {
-            KeyState::Absent => none("absent", None, None),
-            KeyState::Leased { attempt, token, expires_in, .. } => {
-                held("leased", attempt, token, Some(expires_in))
+        let (name, attempt, token, operation, ttl, expires_in) = match state {
+            KeyState::Absent => return none,
+            KeyState::Leased { attempt, token, operation, ttl, expires_in, .. } => {
+                ("leased", attempt, token, operation, ttl, Some(expires_in))
             }
-            KeyState::Released { attempt, token, .. } => held("released", attempt, token, None),
-            KeyState::Abandoned { attempt, token, .. } => held("abandoned", attempt, token, None),
+            KeyState::Released { attempt, token, operation, ttl, .. } => {
+                ("released", attempt, token, operation, ttl, None)
+            }
+            KeyState::Abandoned { attempt, token, operation, ttl, .. } => {
+                ("abandoned", attempt, token, operation, ttl, None)
+            }
             KeyState::Completed { record, expires_in } => {
-                none("completed", Some(record), Some(expires_in))
+                let expires_in = Some(expires_in).filter(|_| still);
+                return Self { state: "completed", record: Some(record), expires_in, ..none };
             }
-            _ => none("unknown to the suite", None, None),
+            _ => return Self { state: "unknown to the suite", ..none },
+        };
+        Self {
+            state: name,
+            attempt: Some(attempt),
+            token: Some(token),
+            operation: Some(operation),
+            ttl: Some(ttl),
+            expires_in: expires_in.filter(|_| still),
+            ..none
         }
     }
 }

@@ -119,6 +119,21 @@ pub(crate) async fn a_cancelled_release_can_be_repeated<H: Harness>(world: &Worl
     Ok(())
 }
 
+pub(crate) async fn a_cancelled_free_can_be_repeated<H: Harness>(world: &World<H>) -> Verdict {
+    for polls in 0..POLLS {
+        let ask = ask();
+        let lease = world.granted(ask).await?;
+        world.store.save_step(&lease, "charge", "7".into()).await?;
+        dropped_after(polls, world.store.free(&lease, LONG)).await;
+        goes_on(world).await?;
+        applied_or_lost(world.store.free(&lease, LONG).await)?;
+        let next = world.granted(ask.again().other_request()).await?;
+        ensure!(next.attempt == 1, "after {polls} polls comes attempt {}", next.attempt);
+        ensure!(next.steps.is_empty(), "after {polls} polls there are {:?}", next.steps);
+    }
+    Ok(())
+}
+
 pub(crate) async fn cancelled_renewals_and_steps_can_be_repeated<H: Harness>(
     world: &World<H>,
 ) -> Verdict {
@@ -126,9 +141,11 @@ pub(crate) async fn cancelled_renewals_and_steps_can_be_repeated<H: Harness>(
         let ask = ask();
         let lease = world.granted(ask).await?;
         dropped_after(polls, world.store.renew(&lease, LONG)).await;
+        dropped_after(polls, world.store.reserve_step(&lease, LONG)).await;
         dropped_after(polls, world.store.save_step(&lease, "charge", "7".into())).await;
         dropped_after(polls, world.store.inspect(&ask.key)).await;
         world.store.renew(&lease, LONG).await?;
+        world.store.reserve_step(&lease, LONG).await?;
         world.store.save_step(&lease, "charge", "7".into()).await?;
         let again = world.granted(ask).await?;
         ensure!(again.steps.len() == 1, "after {polls} polls there are {:?}", again.steps);

@@ -112,10 +112,14 @@ pub(crate) async fn a_purge_leaves_everything_alive<H: Harness>(world: &World<H>
     world.store.save_step(&lease, "charge", "7".into()).await?;
     world.store.release(&lease, LONG).await?;
     world.completed(ended, b"42").await?;
+    let freed = ask();
+    let lease = world.granted(freed).await?;
+    world.store.free(&lease, LONG).await?;
     let late = world.lapsed(lapsed).await?;
     for _ in 0..2 {
         world.store.purge_expired(100_000).await?;
     }
+    world.lost(freed.key, freed.of(&*world.store)).await?;
     world.replayed(ended.again()).await?;
     let again = world.granted(leased).await?;
     ensure!(again.token == owner.token, "a purge took a live lease");
@@ -125,6 +129,28 @@ pub(crate) async fn a_purge_leaves_everything_alive<H: Harness>(world: &World<H>
     ensure!(next.steps.contains_key("charge"), "a purge took the step of a released key");
     world.abandoned(lapsed.again().without_takeover()).await?;
     world.store.complete(&late, lapsed.record("late and true"), LONG).await?;
+    Ok(())
+}
+
+pub(crate) async fn a_purge_takes_the_freed_after_their_retention<H: Harness>(
+    world: &World<H>,
+) -> Verdict {
+    if !world.capabilities.purges {
+        return Err(Stop::Skipped("the store expires by itself"));
+    }
+    if !world.capabilities.isolated {
+        return Err(Stop::Skipped(
+            "others use the backend meanwhile: see `Capabilities::isolated`",
+        ));
+    }
+    for _ in 0..4 {
+        let lease = world.granted(ask()).await?;
+        world.store.free(&lease, world.short()).await?;
+    }
+    world.outlast(world.short()).await;
+    let gone = world.store.purge_expired(1000).await?;
+    // What the store cleared away on its own is not counted.
+    ensure!((1..=4).contains(&gone), "4 freed keys are past their retention, a purge took {gone}");
     Ok(())
 }
 

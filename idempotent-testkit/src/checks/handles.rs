@@ -48,6 +48,22 @@ pub(crate) async fn a_takeover_by_another_handle_is_seen<H: Harness>(world: &Wor
     Ok(())
 }
 
+pub(crate) async fn what_one_handle_frees_the_others_may_have<H: Harness>(
+    world: &World<H>,
+) -> Verdict {
+    let (ask, other) = (ask(), world.handle().await);
+    let lease = world.granted(ask).await?;
+    other.reserve_step(&lease, LONG).await?;
+    other.free(&lease, LONG).await?;
+    world.lost(ask.key, ask.of(&*world.store)).await?;
+    let next = world.granted(ask.again().other_request()).await?;
+    ensure!(next.attempt == 1, "after a lease that was freed comes attempt {}", next.attempt);
+    ensure!(next.token > lease.token, "the token {} came after {}", next.token, lease.token);
+    let answer = ask.again().of(&*other).await?;
+    answered!(answer, Acquired::FingerprintMismatch => (), "FingerprintMismatch");
+    Ok(())
+}
+
 pub(crate) async fn what_one_handle_forgets_the_others_do_not_know<H: Harness>(
     world: &World<H>,
 ) -> Verdict {

@@ -16,13 +16,14 @@ enum Call {
     Release,
     Free,
     Abandon,
+    ReserveStep,
     SaveStep,
 }
 
-use Call::{Abandon, Complete, Free, Release, Renew, SaveStep};
+use Call::{Abandon, Complete, Free, Release, Renew, ReserveStep, SaveStep};
 
 impl Call {
-    const ALL: [Self; 6] = [Renew, SaveStep, Abandon, Release, Free, Complete];
+    const ALL: [Self; 7] = [Renew, ReserveStep, SaveStep, Abandon, Release, Free, Complete];
 
     async fn with<H: Harness>(
         self,
@@ -36,6 +37,7 @@ impl Call {
             Release => world.store.release(lease, LONG).await,
             Free => world.store.free(lease, LONG).await,
             Abandon => world.store.abandon(lease).await,
+            ReserveStep => world.store.reserve_step(lease, LONG * 2).await,
             SaveStep => world.store.save_step(lease, "of a stranger", "1".into()).await,
         }
     }
@@ -115,6 +117,7 @@ of_each_call! {
     Release: release_compares_the_lease_id release_compares_the_token release_of_a_stale_owner_is_refused;
     Free: free_compares_the_lease_id free_compares_the_token free_of_a_stale_owner_is_refused;
     Abandon: abandon_compares_the_lease_id abandon_compares_the_token abandon_of_a_stale_owner_is_refused;
+    ReserveStep: reserve_step_compares_the_lease_id reserve_step_compares_the_token reserve_step_of_a_stale_owner_is_refused;
     SaveStep: save_step_compares_the_lease_id save_step_compares_the_token save_step_of_a_stale_owner_is_refused;
 }
 
@@ -165,11 +168,17 @@ pub(crate) async fn a_freed_lease_may_do_nothing<H: Harness>(world: &World<H>) -
     for call in Call::ALL {
         call.refused(world, ask, &lease).await?;
     }
+    // Nor in the next life of the key, whosever it is.
+    for next in [ask.again(), ask.again().other_request()] {
+        let owner = world.granted(next).await?;
+        for call in Call::ALL {
+            call.refused(world, ask, &lease).await?;
+        }
+        world.store.free(&owner, LONG).await?;
+    }
     let next = ask.again();
     let owner = world.granted(next).await?;
-    for call in Call::ALL {
-        call.refused(world, ask, &lease).await?;
-    }
+    ensure!(owner.attempt == 1, "a refused call counts as an attempt");
     unharmed(world, next, &owner).await
 }
 

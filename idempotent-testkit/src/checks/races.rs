@@ -141,7 +141,92 @@ pub(crate) async fn of_many_at_once_exactly_one_has_a_freed_key<H: Harness>(
         world.store.free(&lease, LONG).await?;
     }
     let leases = one_is_granted(world, keys).await?;
-    ensure!(leases.iter().all(|lease| lease.attempt == 1), "a freed key has not attempt 1");
+    let anew = |lease: &Lease| lease.attempt == 1 && lease.first_token == lease.token;
+    ensure!(leases.iter().all(anew), "a freed key does not begin anew");
+    Ok(())
+}
+
+/// Half of them free the same lease, the others ask until one of them has the key.
+pub(crate) async fn of_many_at_once_exactly_one_has_a_key_that_is_being_freed<H: Harness>(
+    world: &World<H>,
+) -> Verdict {
+    for asked in asks(world.capabilities.keys.div_ceil(20)) {
+        let lease = world.granted(asked).await?;
+        let taken = Arc::new(AtomicBool::new(false));
+        let found = together(world, 8, |task, store| {
+            let (lease, taken) = (lease.clone(), Arc::clone(&taken));
+            let ask = if task % 4 == 1 { asked } else { asked.other_request() };
+            async move {
+                if task % 2 == 0 {
+                    return match store.free(&lease, LONG).await {
+                        Ok(()) => Ok(Some("freed")),
+                        Err(StoreError::LeaseLost) => Ok(None),
+                        Err(error) => Err(error.into()),
+                    };
+                }
+                let began = Instant::now();
+                loop {
+                    // Before the key is asked for, so that each asks once more after the last free.
+                    let late = taken.load(Ordering::SeqCst);
+                    match ask.again().of(&*store).await? {
+                        Acquired::Granted(next) => {
+                            taken.store(true, Ordering::SeqCst);
+                            ensure!(next.attempt == 1, "a freed key has attempt {}", next.attempt);
+                            return Ok(Some("granted"));
+                        }
+                        Acquired::InFlight { .. } | Acquired::FingerprintMismatch if late => {
+                            return Ok(None);
+                        }
+                        Acquired::InFlight { .. } | Acquired::FingerprintMismatch => {}
+                        other => return Err(Stop::violation(format_args!("unexpected {other:?}"))),
+                    }
+                    let waited = began.elapsed();
+                    ensure!(waited < PATIENCE, "a freed key is taken for {waited:?}");
+                    tokio::task::yield_now().await;
+                }
+            }
+        });
+        let found = found.await?;
+        for what in ["freed", "granted"] {
+            let times = found.iter().flatten().filter(|found| **found == what).count();
+            ensure!(times == 1, "{times} of 4 at once are told that the key is {what}");
+        }
+        let state = world.seen(&asked.key).await?.state;
+        ensure!(state == "leased", "a freed key that was granted since is {state}");
+    }
+    Ok(())
+}
+
+pub(crate) async fn a_free_that_races_a_takeover_has_one_winner<H: Harness>(
+    world: &World<H>,
+) -> Verdict {
+    for ask in asks(world.capabilities.keys.div_ceil(20)) {
+        let late = world.granted(ask).await?;
+        world.store.abandon(&late).await?;
+        let found = together(world, 8, |task, store| {
+            let late = late.clone();
+            async move {
+                // Some of each, or the last to come, who begins, would always be of one kind.
+                if task % 2 == 1 {
+                    return match store.free(&late, LONG).await {
+                        Ok(()) => Ok((true, None)),
+                        Err(StoreError::LeaseLost) => Ok((false, None)),
+                        Err(error) => Err(error.into()),
+                    };
+                }
+                match ask.again().of(&*store).await? {
+                    Acquired::Granted(lease) => Ok((false, Some(lease.attempt))),
+                    Acquired::InFlight { .. } => Ok((false, None)),
+                    other => Err(Stop::violation(format_args!("unexpected {other:?}"))),
+                }
+            }
+        });
+        let found = found.await?;
+        let freed = found.iter().filter(|(freed, _)| *freed).count();
+        let attempts: Vec<_> = found.iter().filter_map(|(_, attempt)| *attempt).collect();
+        let expected = if freed == 0 { 2 } else { 1 };
+        ensure!(freed <= 1 && attempts == [expected], "freed {freed} times, granted {attempts:?}");
+    }
     Ok(())
 }
 
@@ -415,9 +500,10 @@ pub(crate) async fn a_contended_key_has_one_owner_at_a_time<H: Harness>(
                 tokens.lock().await.push(lease.token);
                 let last = left.fetch_sub(1, Ordering::Relaxed);
                 owned.store(false, Ordering::SeqCst);
-                match last % 3 {
+                match last % 4 {
                     0 => store.abandon(&lease).await?,
                     1 => store.release(&lease, LONG).await?,
+                    2 => store.free(&lease, LONG).await?,
                     _ => drop(store.forget(&ask.key, true).await?),
                 }
                 if last <= 1 {

@@ -9,11 +9,14 @@ use crate::{
 };
 
 /// Expects a state without an outcome.
-fn shows(seen: &Seen, state: &str, ask: Ask, lease: &Lease) -> Verdict {
+pub(super) fn shows(seen: &Seen, state: &str, ask: Ask, lease: &Lease) -> Verdict {
     ensure!(seen.state == state, "a {state} key is shown as {}", seen.state);
     ensure!(seen.fingerprint == Some(ask.fingerprint), "a {state} key shows another fingerprint");
     ensure!(seen.attempt == Some(lease.attempt), "a {state} key shows attempt {:?}", seen.attempt);
     ensure!(seen.token == Some(lease.token), "a {state} key shows token {:?}", seen.token);
+    let name = seen.operation.as_deref();
+    ensure!(name == Some(ask.operation), "a {state} key shows the operation {name:?}");
+    ensure!(seen.ttl == Some(ask.ttl), "a {state} key shows a ttl of {:?}", seen.ttl);
     Ok(())
 }
 

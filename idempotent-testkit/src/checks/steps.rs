@@ -234,5 +234,68 @@ pub(crate) async fn steps_end_with_their_operation<H: Harness>(world: &World<H>)
     let lease = world.granted(ask.again()).await?;
     has(&lease, &[])?;
     world.store.save_step(&lease, "charge", "10".into()).await?;
+    world.store.free(&lease, LONG).await?;
+    let lease = world.granted(ask.again()).await?;
+    has(&lease, &[])?;
+    world.store.save_step(&lease, "charge", "11".into()).await?;
     Ok(())
+}
+
+pub(crate) async fn a_reservation_has_the_whole_lease_again<H: Harness>(
+    world: &World<H>,
+) -> Verdict {
+    let ask = ask();
+    let lease = world.granted(ask).await?;
+    world.store.reserve_step(&lease, LONG * 4).await?;
+    let left = world.in_flight(ask.again()).await?;
+    ensure!(left > LONG * 3, "{left:?} are left of a lease extended to {:?}", LONG * 4);
+    world.store.reserve_step(&lease, LONG).await?;
+    let left = world.in_flight(ask.again()).await?;
+    ensure!(left <= LONG + world.capabilities.precision, "{left:?} are left rather than {LONG:?}");
+    Ok(())
+}
+
+pub(crate) async fn a_reservation_saves_nothing<H: Harness>(world: &World<H>) -> Verdict {
+    let ask = ask();
+    let lease = world.granted(ask).await?;
+    let before = world.seen(&ask.key).await?;
+    for _ in 0..3 {
+        world.store.reserve_step(&lease, LONG).await?;
+    }
+    let after = world.seen(&ask.key).await?;
+    ensure!(before == after, "a reservation changed the key from {before:?} to {after:?}");
+    let again = world.granted(ask).await?;
+    ensure!(again == lease, "a reservation changed the lease from {lease:?} to {again:?}");
+    world.store.release(&lease, LONG).await?;
+    has(&world.granted(ask.again()).await?, &[])
+}
+
+pub(crate) async fn a_reservation_after_abandon_is_refused<H: Harness>(
+    world: &World<H>,
+) -> Verdict {
+    let ask = ask();
+    let lease = world.granted(ask).await?;
+    world.store.abandon(&lease).await?;
+    world.lost(ask.key, world.store.reserve_step(&lease, LONG)).await?;
+    world.granted(ask.again()).await?;
+    Ok(())
+}
+
+pub(crate) async fn reserved_steps_are_saved<H: Harness>(world: &World<H>) -> Verdict {
+    let ask = ask();
+    let lease = world.granted(ask).await?;
+    // Two that run beside each other, and the same two once more; one without a reservation.
+    for _ in 0..2 {
+        world.store.reserve_step(&lease, LONG).await?;
+        world.store.reserve_step(&lease, LONG).await?;
+        world.store.save_step(&lease, "mail", "sent".into()).await?;
+        world.store.save_step(&lease, "charge", "7".into()).await?;
+    }
+    world.store.save_step(&lease, "book", "1".into()).await?;
+    world.store.reserve_step(&lease, LONG).await?;
+    let other = world.store.save_step(&lease, "charge", "8".into()).await;
+    answered!(other, Err(StoreError::StepConflict { .. }) => (), "StepConflict");
+    world.store.release(&lease, LONG).await?;
+    let next = world.granted(ask.again()).await?;
+    has(&next, &[("book", b"1"), ("charge", b"7"), ("mail", b"sent")])
 }

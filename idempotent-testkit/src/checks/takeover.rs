@@ -91,6 +91,33 @@ pub(crate) async fn a_lapsed_lease_is_released_by_its_owner<H: Harness>(
     Ok(())
 }
 
+pub(crate) async fn a_lapsed_lease_is_freed_by_its_owner<H: Harness>(world: &World<H>) -> Verdict {
+    let lapsed = ask();
+    let late = world.lapsed(lapsed).await?;
+    let given_up = ask();
+    let lease = world.granted(given_up).await?;
+    world.store.abandon(&lease).await?;
+    for (ask, lease) in [(lapsed, late), (given_up, lease)] {
+        world.store.free(&lease, LONG).await?;
+        let seen = world.seen(&ask.key).await?;
+        ensure!(seen.state == "absent", "the freed lease is {}", seen.state);
+        let next = world.granted(ask.again().other_request().without_takeover()).await?;
+        ensure!(next.attempt == 1, "after a lease that was freed comes attempt {}", next.attempt);
+    }
+    Ok(())
+}
+
+pub(crate) async fn a_lapsed_lease_reserves_a_step_for_its_owner<H: Harness>(
+    world: &World<H>,
+) -> Verdict {
+    let ask = ask();
+    let lease = world.lapsed(ask).await?;
+    world.store.reserve_step(&lease, LONG).await?;
+    world.in_flight(ask.again()).await?;
+    world.store.save_step(&lease, "charge", "7".into()).await?;
+    Ok(())
+}
+
 pub(crate) async fn a_lapsed_lease_is_abandoned_by_its_owner<H: Harness>(
     world: &World<H>,
 ) -> Verdict {

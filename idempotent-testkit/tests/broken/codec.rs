@@ -1,8 +1,10 @@
-//! What comes back of records and steps: the same bytes, or what a flaw leaves of them.
+//! What comes back of what was kept: the same, or what a flaw leaves of it.
+
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
-use idempotent_runtime::{Headers, Metadata, Record, Steps};
+use idempotent_runtime::{Headers, Metadata, OperationName, Record, Steps};
 
 use crate::flaw::Flaw;
 
@@ -66,4 +68,22 @@ pub(crate) fn kept_steps(flaw: Flaw, steps: Steps) -> Steps {
     };
     let limit = if flaw == Flaw::KeepsSixtyFourSteps { 64 } else { usize::MAX };
     steps.into_iter().filter_map(kept).take(limit).collect()
+}
+
+pub(crate) fn kept_operation(flaw: Flaw, name: &OperationName) -> OperationName {
+    match flaw {
+        Flaw::CutsOperations => name.chars().take(255).collect::<String>().into(),
+        Flaw::OperationsAreAscii => name.replace(|c: char| !c.is_ascii(), "?").into(),
+        Flaw::OperationsAreTrimmed => name.trim().into(),
+        _ => name.clone(),
+    }
+}
+
+pub(crate) fn kept_ttl(flaw: Flaw, ttl: Duration) -> Duration {
+    match flaw {
+        Flaw::TtlsAreADayAtMost => ttl.min(Duration::from_hours(24)),
+        Flaw::TtlsAreSeconds => Duration::from_secs(ttl.as_secs()),
+        Flaw::TtlsCountIn32Bits => Duration::from_millis(u64::from(ttl.as_millis() as u32)),
+        _ => ttl,
+    }
 }

@@ -20,9 +20,9 @@ pub(crate) struct Row {
     pub(crate) token: FencingToken,
     pub(crate) first_token: FencingToken,
     pub(crate) attempt: u32,
-    pub(crate) steps: Steps,
     pub(crate) operation: OperationName,
     pub(crate) ttl: Duration,
+    pub(crate) steps: Steps,
     pub(crate) phase: Phase,
     pub(crate) garbage: Option<Garbage>,
     /// When the row itself goes; never before what its phase says in a store without a flaw.
@@ -63,39 +63,33 @@ impl Row {
     pub(crate) fn state(&self, now: Moment, flaw: Flaw) -> KeyState {
         let (fingerprint, token) = (self.fingerprint, self.token);
         let attempt = self.attempt + u32::from(flaw == Flaw::ShowsTheNextAttempt);
-        let (operation, ttl) = match flaw {
-            Flaw::ForgetsTheOperation => (OperationName::default(), self.ttl),
-            Flaw::KeepsTheFirstTtl if self.attempt > 1 => (self.operation.clone(), Duration::ZERO),
-            _ => (self.operation.clone(), self.ttl),
+        let operation = self.operation.clone();
+        let ttl = match flaw {
+            Flaw::ShowsTheTtlThatIsLeft => self.ttl.saturating_sub(now),
+            _ => self.ttl,
+        };
+        let left = |until: &Moment| match flaw {
+            Flaw::ShowsNoTimeLeft => Duration::ZERO,
+            _ => until.saturating_sub(now),
         };
         match &self.phase {
             Phase::Freed { .. } if flaw != Flaw::ShowsTheFreed => KeyState::Absent,
-            Phase::Freed { .. } => {
+            Phase::Released { .. } if flaw == Flaw::ShowsNothingReleased => KeyState::Absent,
+            Phase::Released { .. } if flaw == Flaw::ShowsReleasedAsAbandoned => {
+                KeyState::Abandoned { fingerprint, attempt, token, operation, ttl }
+            }
+            Phase::Freed { .. } | Phase::Released { .. } => {
                 KeyState::Released { fingerprint, attempt, token, operation, ttl }
             }
-            Phase::Released { .. } if flaw == Flaw::ShowsNothingReleased => KeyState::Absent,
-            Phase::Released { .. } => match fingerprint {
-                fingerprint if flaw == Flaw::ShowsReleasedAsAbandoned => {
-                    KeyState::Abandoned { fingerprint, attempt, token, operation, ttl }
-                }
-                fingerprint => KeyState::Released { fingerprint, attempt, token, operation, ttl },
-            },
             Phase::Leased { until, .. } if now < *until || flaw == Flaw::ShowsTheLapsedAsLeased => {
-                let expires_in = match flaw {
-                    Flaw::ShowsNoTimeLeft => Duration::ZERO,
-                    _ => until.saturating_sub(now),
-                };
+                let expires_in = left(until);
                 KeyState::Leased { fingerprint, attempt, token, operation, ttl, expires_in }
             }
             Phase::Leased { .. } => {
                 KeyState::Abandoned { fingerprint, attempt, token, operation, ttl }
             }
             Phase::Completed { record, until } => {
-                let expires_in = match flaw {
-                    Flaw::ShowsNoTimeLeft => Duration::ZERO,
-                    _ => until.saturating_sub(now),
-                };
-                KeyState::Completed { record: record.clone(), expires_in }
+                KeyState::Completed { record: record.clone(), expires_in: left(until) }
             }
         }
     }

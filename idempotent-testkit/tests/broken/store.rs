@@ -146,6 +146,8 @@ impl Broken {
             (Phase::Completed { .. }, Flaw::ReplaysTheExpired) => true,
             (Phase::Released { .. }, Flaw::NeverForgetsTheReleased) => true,
             (Phase::Released { .. }, Flaw::ForgetsTheReleasedAtOnce) => false,
+            (Phase::Freed { .. }, Flaw::NeverForgetsTheFreed) => true,
+            (Phase::Freed { .. }, Flaw::ForgetsTheFreedAtOnce) => false,
             _ => now < forgotten_at && now < row.expires,
         }
     }
@@ -183,9 +185,9 @@ impl Broken {
                 token: lease.token,
                 first_token: lease.first_token,
                 attempt: lease.attempt,
-                steps: Steps::new(),
                 operation: OperationName::default(),
                 ttl: Duration::ZERO,
+                steps: Steps::new(),
                 phase: Phase::Leased {
                     until: NEVER,
                     retention: Retention::UntilResolved,

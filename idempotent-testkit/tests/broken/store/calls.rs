@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use idempotent_runtime::{
-    AcquireRequest, Acquired, Fingerprint, KeyState, Lease, LeaseId, Record, StorageKey, Store,
-    StoreError,
+    AcquireRequest, Acquired, Fingerprint, KeyState, Lease, LeaseId, OperationName, Record,
+    StorageKey, Store, StoreError,
 };
 use idempotent_testkit::Garbage;
 use tokio::task::yield_now;
@@ -45,10 +45,12 @@ impl Store for Broken {
         let row = if racy { seen } else { self.find(&rows, &key, now) };
         let began_anew = row.is_none();
         let (answer, mut written) = self.decide(self.readable(row)?, &request, now)?;
-        if let (true, Some(written), Flaw::StepsOutliveTheirOperation) =
-            (began_anew, &mut written, self.flaw)
-        {
-            written.steps = rows.get(&key).map(|row| row.steps.clone()).unwrap_or_default();
+        if let (true, Some(written), Some(dead)) = (began_anew, &mut written, rows.get(&key)) {
+            match self.flaw {
+                Flaw::StepsOutliveTheirOperation => written.steps.clone_from(&dead.steps),
+                Flaw::FirstTokensOutliveTheirLife => written.first_token = dead.first_token,
+                _ => {}
+            }
         }
         if let Some(row) = written {
             rows.insert(key, row);
@@ -93,21 +95,16 @@ impl Store for Broken {
     async fn renew(&self, lease: &Lease, lease_for: Duration) -> Result<(), StoreError> {
         let _whole = self.whole().await;
         let (key, mut row) = self.owned(Call::Renew, lease)?;
-        let now = self.now();
-        if let Phase::Leased { until, given_up, .. } = &mut row.phase {
-            if *given_up && !self.is(Flaw::RenewsTheGivenUp) {
-                return Err(StoreError::LeaseLost);
-            }
-            if !self.is(Flaw::RenewsNothing) {
-                *until = self.after(now, lease_for);
-            }
-        }
+        self.extend(&mut row, lease_for, Flaw::RenewsTheGivenUp, Flaw::RenewsNothing)?;
         if self.is(Flaw::RenewalsDrawATokenInTwoWrites) {
             let old = row.token;
             row.token = self.token(Some(old));
             self.put(key, row.clone());
             yield_now().await;
             row.token = old;
+        }
+        if self.is(Flaw::RenewalsLoseTheOperation) {
+            row.operation = OperationName::default();
         }
         if !self.is(Flaw::RenewalsKeepTheirOwnExpiry) {
             row.expires = NEVER;
@@ -125,6 +122,9 @@ impl Store for Broken {
             yield_now().await;
         }
         row.phase = Phase::Released { forgotten_at };
+        if self.is(Flaw::LosesTheOperationOnRelease) {
+            (row.operation, row.ttl) = (OperationName::default(), Duration::ZERO);
+        }
         if !self.is(Flaw::ReleasesKeepTheirOwnExpiry) {
             row.expires = NEVER;
         }
@@ -138,17 +138,41 @@ impl Store for Broken {
     async fn free(&self, lease: &Lease, retention: Duration) -> Result<(), StoreError> {
         let _whole = self.whole().await;
         let (key, mut row) = self.owned(Call::Free, lease)?;
-        row.phase = Phase::Freed { forgotten_at: self.after(self.now(), retention) };
-        row.expires = NEVER;
+        let forgotten_at = self.after(self.now(), retention);
+        if self.is(Flaw::ChecksThenFrees) {
+            yield_now().await;
+        }
+        if self.is(Flaw::FreesInTwoWrites) {
+            self.put(key, Row { phase: Phase::Released { forgotten_at }, ..row.clone() });
+            yield_now().await;
+        }
+        row.phase = match self.flaw {
+            Flaw::FreesNothing => row.phase,
+            Flaw::FreesAreReleases => Phase::Released { forgotten_at },
+            _ => Phase::Freed { forgotten_at },
+        };
+        if !self.is(Flaw::FreesKeepTheirOwnExpiry) {
+            row.expires = NEVER;
+        }
+        if self.is(Flaw::FreedKeysKeepTheirOwnExpiry) {
+            row.expires = forgotten_at;
+        }
         self.put(key, row);
         Ok(())
     }
 
     async fn reserve_step(&self, lease: &Lease, lease_for: Duration) -> Result<(), StoreError> {
-        if self.is(Flaw::ReservesForAnybody) {
-            return Ok(());
+        let _whole = self.whole().await;
+        let (key, mut row) = self.owned(Call::ReserveStep, lease)?;
+        self.extend(&mut row, lease_for, Flaw::ReservesTheGivenUp, Flaw::ReservesNothing)?;
+        match self.flaw {
+            Flaw::ReservationsAreSteps => drop(row.steps.insert("reserved".into(), Bytes::new())),
+            Flaw::ReservationsTakeASavedStep => drop(row.steps.pop_first()),
+            _ => {}
         }
-        self.renew(lease, lease_for).await
+        row.expires = NEVER;
+        self.put(key, row);
+        Ok(())
     }
 
     async fn abandon(&self, lease: &Lease) -> Result<(), StoreError> {
@@ -237,8 +261,11 @@ impl Store for Broken {
             Flaw::ForgetsTheExpired => self.backend.rows().get(&bytes).cloned(),
             _ => self.read(&bytes),
         };
-        let Some(row) = row else { return Ok(self.is(Flaw::AlwaysForgets)) };
-        let known = !matches!(row.phase, Phase::Freed { .. });
+        let known = |row: &Row| match row.phase {
+            Phase::Freed { .. } => self.is(Flaw::ForgetsTheFreed),
+            _ => true,
+        };
+        let Some(row) = row.filter(known) else { return Ok(self.is(Flaw::AlwaysForgets)) };
         if row.garbage.is_some() && self.is(Flaw::KeepsGarbage) {
             return Err(StoreError::corrupt("garbage"));
         }
@@ -267,7 +294,7 @@ impl Store for Broken {
             }
             _ => drop(self.backend.rows().remove(&bytes)),
         }
-        Ok(known)
+        Ok(true)
     }
 
     async fn purge_expired(&self, limit: usize) -> Result<usize, StoreError> {
@@ -278,6 +305,8 @@ impl Store for Broken {
             (Phase::Leased { .. }, Flaw::PurgesLeases) => true,
             (Phase::Leased { until, .. }, Flaw::PurgesTheLapsed) => now >= *until,
             (Phase::Released { .. }, Flaw::PurgesTheReleased) => true,
+            (Phase::Freed { .. }, Flaw::PurgesTheFreed) => true,
+            (Phase::Freed { .. }, Flaw::PurgesLeaveTheFreed) => false,
             _ => !self.is_alive(row, now),
         };
         let doomed: Vec<_> = {

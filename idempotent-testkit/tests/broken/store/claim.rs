@@ -9,7 +9,7 @@ use idempotent_runtime::{
 
 use super::Broken;
 use crate::{
-    codec::kept_steps,
+    codec::{kept_operation, kept_steps, kept_ttl},
     flaw::Flaw,
     row::{Moment, NEVER, Phase, Row},
 };
@@ -22,13 +22,8 @@ impl Broken {
         }
         let attempt = row.attempt - u32::from(self.is(Flaw::CountsAttemptsFromZero));
         self.granted.lock().unwrap().push(self.key(key));
-        let first = match self.flaw {
-            Flaw::TheFirstTokenIsTheLast => row.token,
-            Flaw::LivesShareTheirFirstToken => FencingToken::from_u64(1),
-            _ => row.first_token,
-        };
         Lease::new(*key, row.id, row.token, attempt)
-            .with_first_token(first)
+            .with_first_token(row.first_token)
             .with_steps(kept_steps(self.flaw, steps))
     }
 
@@ -42,6 +37,33 @@ impl Broken {
             Retention::UntilResolved => Retention::UntilResolved,
         };
         Phase::Leased { until: self.after(now, lease_for), retention, given_up: false }
+    }
+
+    /// Until `lease_for` from now, unless the owner gave the lease up.
+    pub(super) fn extend(
+        &self,
+        row: &mut Row,
+        lease_for: Duration,
+        revives: Flaw,
+        does_nothing: Flaw,
+    ) -> Result<(), StoreError> {
+        if let Phase::Leased { until, given_up, .. } = &mut row.phase {
+            if *given_up && !self.is(revives) {
+                return Err(StoreError::LeaseLost);
+            }
+            if !self.is(does_nothing) {
+                *until = self.after(self.now(), lease_for);
+            }
+        }
+        Ok(())
+    }
+
+    /// What is kept for people.
+    fn describe(&self, row: &mut Row, request: &AcquireRequest<'_>) {
+        if !self.is(Flaw::KeepsTheFirstOperation) {
+            row.operation = kept_operation(self.flaw, request.operation);
+            row.ttl = kept_ttl(self.flaw, request.ttl);
+        }
     }
 
     pub(super) fn same_id(&self, one: LeaseId, two: LeaseId) -> bool {
@@ -61,7 +83,7 @@ impl Broken {
                 self.is(Flaw::ForgetsTheFingerprintOnRelease)
                     || self.is(Flaw::ComparesTheReleasedIdFirst) && row.id == request.lease_id
             }
-            Phase::Freed { .. } => !self.is(Flaw::FreesNoFingerprint),
+            Phase::Freed { .. } => !self.is(Flaw::AFreeKeepsTheFingerprint),
             Phase::Completed { .. } => self.is(Flaw::ReplaysToAnotherRequest),
         };
         let half = self.is(Flaw::ComparesHalfTheFingerprint) && one[..16] == two[..16];
@@ -81,11 +103,14 @@ impl Broken {
                 fingerprint: *request.fingerprint,
                 id: request.lease_id,
                 token,
-                first_token: token,
+                first_token: match self.flaw {
+                    Flaw::LosesTheFirstToken => FencingToken::from_u64(0),
+                    _ => token,
+                },
                 attempt: 1,
+                operation: kept_operation(self.flaw, request.operation),
+                ttl: kept_ttl(self.flaw, request.ttl),
                 steps: Steps::new(),
-                operation: request.operation.clone(),
-                ttl: request.ttl,
                 phase: self.leased(request, now),
                 garbage: None,
                 expires: NEVER,
@@ -95,6 +120,10 @@ impl Broken {
         if self.is_mismatch(&row, request, now) {
             if self.is(Flaw::AMismatchEndsTheLease) && row.is_live(now) {
                 row.phase = Phase::Released { forgotten_at: NEVER };
+                return Ok((Acquired::FingerprintMismatch, Some(row)));
+            }
+            if self.is(Flaw::MismatchesSetTheOperation) {
+                self.describe(&mut row, request);
                 return Ok((Acquired::FingerprintMismatch, Some(row)));
             }
             return Ok((Acquired::FingerprintMismatch, None));
@@ -142,6 +171,12 @@ impl Broken {
                 if self.is(Flaw::ARepetitionDrawsAToken) {
                     row.token = self.token(Some(row.token));
                 }
+                if self.is(Flaw::ARepetitionBeginsALife) {
+                    row.first_token = row.token;
+                }
+                if !self.is(Flaw::ARepetitionKeepsTheOldOperation) {
+                    self.describe(&mut row, request);
+                }
                 let mut shown = row.clone();
                 if self.is(Flaw::ARepetitionShowsNoSteps) {
                     shown.steps.clear();
@@ -162,6 +197,10 @@ impl Broken {
                     row.phase = Phase::Leased { until, retention, given_up };
                     return Ok((answer, Some(row)));
                 }
+                if self.is(Flaw::RefusalsSetTheOperation) {
+                    self.describe(&mut row, request);
+                    return Ok((answer, Some(row)));
+                }
                 Ok((answer, None))
             }
             Phase::Leased { .. } if !request.takeover && !self.is(Flaw::AlwaysTakesOver) => {
@@ -169,18 +208,23 @@ impl Broken {
             }
             Phase::Freed { .. } => {
                 row.id = request.lease_id;
+                row.fingerprint = *request.fingerprint;
                 row.token = match self.flaw {
-                    Flaw::AFreeKeepsTheToken => row.token,
+                    Flaw::AFreeResetsTheToken => FencingToken::from_u64(1),
                     _ => self.token(Some(row.token)),
                 };
-                row.first_token = row.token;
-                row.fingerprint = *request.fingerprint;
-                row.attempt = if self.is(Flaw::AFreeIsAnAttempt) { row.attempt + 1 } else { 1 };
-                if !self.is(Flaw::FreedKeysKeepTheirSteps) {
+                if !self.is(Flaw::AFreeKeepsTheFirstToken) {
+                    row.first_token = row.token;
+                }
+                row.attempt = if self.is(Flaw::AFreeKeepsTheAttempt) { row.attempt + 1 } else { 1 };
+                if !self.is(Flaw::AFreeKeepsTheSteps) {
                     row.steps.clear();
                 }
-                (row.operation, row.ttl) = (request.operation.clone(), request.ttl);
+                if !self.is(Flaw::FreedKeysKeepTheirOwnExpiry) {
+                    row.expires = NEVER;
+                }
                 row.phase = self.leased(request, now);
+                self.describe(&mut row, request);
                 Ok((Acquired::Granted(self.lease(request.key, &row)), Some(self.own(row))))
             }
             phase => {
@@ -203,6 +247,13 @@ impl Broken {
                     }
                     _ => {}
                 }
+                if matches!(
+                    (lapsed, self.flaw),
+                    (true, Flaw::ATakeoverBeginsALife) | (false, Flaw::AReleaseBeginsALife)
+                ) {
+                    row.first_token = row.token;
+                }
+                self.describe(&mut row, request);
                 if self.is(Flaw::ForgetsTheFingerprintOnRelease) {
                     row.fingerprint = *request.fingerprint;
                 }
@@ -212,7 +263,6 @@ impl Broken {
                     row.expires = NEVER;
                 }
                 row.phase = self.leased(request, now);
-                (row.operation, row.ttl) = (request.operation.clone(), request.ttl);
                 if let (true, Flaw::TakeoversKeepTheirOwnExpiry) = (lapsed, self.flaw) {
                     return Ok((Acquired::Granted(self.lease(request.key, &row)), Some(row)));
                 }
@@ -229,6 +279,7 @@ impl Broken {
             Flaw::CompletionsKeepTheirOwnExpiry
             | Flaw::RenewalsKeepTheirOwnExpiry
             | Flaw::ReleasesKeepTheirOwnExpiry
+            | Flaw::FreesKeepTheirOwnExpiry
             | Flaw::TakeoversKeepTheirOwnExpiry
                 if fresh =>
             {
@@ -244,9 +295,8 @@ impl Broken {
         match row.map(|row| &row.phase) {
             None => self.is(Flaw::ChecksThenInserts),
             Some(Phase::Leased { .. }) => self.is(Flaw::ChecksThenTakesOver),
-            Some(Phase::Released { .. } | Phase::Freed { .. }) => {
-                self.is(Flaw::ChecksThenTakesTheReleased)
-            }
+            Some(Phase::Released { .. }) => self.is(Flaw::ChecksThenTakesTheReleased),
+            Some(Phase::Freed { .. }) => self.is(Flaw::ChecksThenTakesTheFreed),
             Some(Phase::Completed { .. }) => false,
         }
     }
