@@ -95,6 +95,7 @@ async fn a_value_that_would_not_be_replayed_as_it_was_is_told_the_first_time() {
     #[derive(Debug, Serialize, Deserialize)]
     struct Rate {
         rate: f64,
+        #[allow(clippy::option_option)] // what it is about
         paid: Option<Option<u8>>,
     }
     told_at_once(|| Some(()), "`Some(())`").await;
