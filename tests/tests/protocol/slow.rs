@@ -126,9 +126,8 @@ async fn a_slow_answer_passes_after_capture_for_whole_and_is_not_executed_again(
             );
             ask().send(&app).await.assert_problem(409, "not_replayable");
             let whole = first.into_body().collect().await.unwrap().to_bytes();
-            let said: Vec<_> = (1..=LAST).map(|number| format!("{number}\n")).collect();
-            let said = said.concat();
-            assert_eq!(whole, said);
+            let said: Vec<_> = (1..=LAST).map(|number| number.to_string()).collect();
+            assert_eq!(whole, said.join("\n") + "\n");
             assert_eq!(began.elapsed().as_secs(), 9, "it came as it was made");
             ask().send(&app).await.assert_problem(409, "not_replayable");
             assert_eq!((script.effects.count(), bodies.alive()), (1, 0));

@@ -72,7 +72,8 @@ async fn another_caller_is_not_shown_the_answer(server: Server) {
 async fn each_outcome_is_one_line_of_the_log(server: Server) {
     server.pay("a").answer().await.assert_paid(1);
     server.pay("a").answer().await.assert_paid(1);
-    server.post("/payments").key("a").json("{}").answer().await.problem(422);
+    let other = r#"{"amount": 1, "currency": "USD"}"#;
+    server.post("/payments").key("a").json(other).answer().await.problem(422);
     server.get("/health").answer().await;
     server.logged("answered", 4).await;
     let log = server.log();
