@@ -199,14 +199,10 @@ impl Held {
         self.charge.shrink(std::mem::take(&mut self.reserved) as usize * STEP_RESERVE);
     }
 
-    /// Makes room for the result of one more step.
+    /// Makes room for the result of one more step. That of a step which failed is kept until the lease ends.
     pub(super) fn reserve_step(&mut self) -> Result<(), StoreError> {
-        // As many as run beside each other: those that failed leave their room to the next.
-        const AT_ONCE: u32 = 16;
-        if self.reserved < AT_ONCE {
-            self.charge.grow(STEP_RESERVE)?;
-            self.reserved += 1;
-        }
+        self.charge.grow(STEP_RESERVE)?;
+        self.reserved += 1;
         Ok(())
     }
 
