@@ -383,8 +383,8 @@ impl<S: Store> IdempotencyBuilder<S> {
 
     /// Adds header fields that say who asks. They are part of the fingerprint wherever no scope is given.
     ///
-    /// By default these are: `Authorization`, `Cf-Access-Jwt-Assertion`, `Cookie`, `DPoP` (the key in it,
-    /// as the proof is new in each request), `Proxy-Authorization`, `Remote-User`, `X-Access-Token`,
+    /// By default these are: `Authorization`, `Cf-Access-Jwt-Assertion`, `Cookie`, `DPoP` (the header of
+    /// the proof, which holds the key: the rest is new in each request), `Proxy-Authorization`, `Remote-User`, `X-Access-Token`,
     /// `X-Api-Key`, `X-Auth-Token`, `X-Client-Cert`, `X-Forwarded-Client-Cert`, `X-Forwarded-Email`,
     /// `X-Forwarded-User`, `X-Goog-Iap-Jwt-Assertion`, `X-Remote-User`, `X-Tenant-Id`, `X-User-Id`, and
     /// what begins with `X-Amzn-Oidc-`, `X-Auth-Request-`, `X-Goog-Authenticated-User-`,

@@ -48,7 +48,7 @@
 //!   fingerprint: a different caller who reuses a key gets `422`, and so does a retry with refreshed
 //!   credentials. Set `scope` where there are users. **An identity that is in no such field** (in an
 //!   `Extension`, a TLS session, a task-local) **tells nobody apart**: there `scope` is needed, and a
-//!   request without any credential is warned of, once for each operation. `shared` in the attribute
+//!   request without any credential is warned of, once for each handler. `shared` in the attribute
 //!   says that everybody shares the keys.
 //! - `If-Match` and the other preconditions are part of the fingerprint: a retry under another condition
 //!   is another request.

@@ -42,7 +42,8 @@ pub mod defaults {
 /// Which outcomes are recorded: `record = final | success | all`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum RecordRule {
-    /// Every status but 1xx, 408, 425, 429 and 5xx.
+    /// Every status but 1xx, 408, 425, 429, 5xx and those that ask for another request: 401, 407, 411,
+    /// 412, 413, 415, 417, 421, 423, 426, 428 and 431, which leave the key free.
     #[default]
     Final,
     /// 2xx only.

@@ -96,7 +96,7 @@ impl Engine {
     fn give_back<'a>(&'a self, call: &Call, lease: &'a Lease, how: GiveBack) -> StoreCall<'a, ()> {
         match how {
             GiveBack::Release => self.store.release(lease, call.policy.ttl()),
-            // No `acquire` that was sent under the lease arrives later than that.
+            // For as long as a repetition of the `acquire` may be under way.
             GiveBack::Free => self.store.free(lease, call.policy.lease()),
             GiveBack::Abandon => self.store.abandon(lease),
         }
