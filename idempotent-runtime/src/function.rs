@@ -12,7 +12,6 @@ use std::{
     sync::Arc,
 };
 
-use bytes::Bytes;
 use serde::Serialize;
 
 pub use self::{
@@ -212,7 +211,7 @@ impl Outcome {
                 Verdict::Transient { shared: Landing::Vanished, answer: returned, effect }
             }
             Ok(Some(Ok(bytes))) if bytes.len() <= self.max_bytes => {
-                self.record(Metadata::Value, Bytes::from(bytes.into_boxed_slice()), returned)
+                self.record(Metadata::Value, bytes.into_boxed_slice(), returned)
             }
             Ok(Some(Ok(bytes))) => {
                 tracing::warn!(
@@ -238,10 +237,10 @@ impl Outcome {
     }
 
     fn tombstone<A>(self, answer: A) -> Verdict<A> {
-        self.record(Metadata::Tombstone { status: None }, Bytes::new(), answer)
+        self.record(Metadata::Tombstone { status: None }, Box::default(), answer)
     }
 
-    fn record<A>(self, metadata: Metadata, body: Bytes, answer: A) -> Verdict<A> {
-        Verdict::Final { record: Record::new(self.fingerprint, metadata, body), answer }
+    fn record<A>(self, metadata: Metadata, body: Box<[u8]>, answer: A) -> Verdict<A> {
+        Verdict::Final { record: Record::of_own(self.fingerprint, metadata, body), answer }
     }
 }

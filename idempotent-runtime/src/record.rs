@@ -26,13 +26,19 @@ struct Inner {
 }
 
 impl Record {
-    /// A record of the request with `fingerprint`, whose answer is `metadata` and `body`.
+    /// A record of the request with `fingerprint`, whose answer is `metadata` and `body`. Both are
+    /// copied where they may be parts of larger buffers, which would live as long as the record.
+    #[allow(clippy::needless_pass_by_value)] // what callers have
     pub fn new(fingerprint: Fingerprint, metadata: Metadata, body: Bytes) -> Self {
-        Self(Arc::new(Inner { fingerprint, metadata: metadata.kept_once(), body }))
+        Self::with_head(fingerprint, metadata.kept_once(), Bytes::copy_from_slice(&body))
     }
 
-    /// The same with a head that other records may have, too.
-    #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
+    /// The same of a body that is an allocation of its own.
+    pub(crate) fn of_own(fingerprint: Fingerprint, metadata: Metadata, body: Box<[u8]>) -> Self {
+        Self::with_head(fingerprint, metadata.kept_once(), Bytes::from(body))
+    }
+
+    /// The same with a head that other records may have, too. The body is no part of a larger buffer.
     pub(crate) fn with_head(fingerprint: Fingerprint, head: Arc<Metadata>, body: Bytes) -> Self {
         Self(Arc::new(Inner { fingerprint, metadata: head, body }))
     }
@@ -131,19 +137,19 @@ impl Metadata {
     /// Most answers of a service have one of a few heads, a status and a content type: records share
     /// these instead of keeping one each. A head with other fields is likely to be the only one.
     fn kept_once(mut self) -> Arc<Self> {
-        if self.own_fields() > 0 {
-            return Arc::new(self);
-        }
-        if let Some(same) = seen(|seen| *seen == self) {
+        let is_shared = self.own_fields() == 0;
+        if is_shared && let Some(same) = seen(|seen| *seen == self) {
             return same;
         }
-        if let Self::Response { headers, .. } = &mut self {
-            for (_, value) in headers {
+        if let Self::Response { headers, trailers, .. } = &mut self {
+            for (_, value) in headers.iter_mut().chain(trailers) {
                 *value = standalone(value);
             }
         }
         let kept = Arc::new(self);
-        remember(&kept);
+        if is_shared {
+            remember(&kept);
+        }
         kept
     }
 
@@ -372,6 +378,39 @@ mod tests {
                 of(status, &[json], trailer.clone());
             }
             assert!(Arc::ptr_eq(&of(200, &[json], Vec::new()), &of(200, &[json], Vec::new())));
+        }
+    }
+
+    /// CASES 76: what is charged is what is kept.
+    #[test]
+    fn a_record_keeps_no_buffer_that_its_parts_were_cut_from() {
+        let buffer = Arc::new([b'a'; 64]);
+        let part = || Bytes::from_owner(Shared(Arc::clone(&buffer))).slice(1..9);
+        let field = |name| (name, HeaderValue::from_maybe_shared(part()).unwrap());
+        let heads = [
+            Metadata::Response {
+                status: StatusCode::CREATED,
+                headers: vec![field(header::CONTENT_TYPE)],
+                trailers: Vec::new(),
+            },
+            Metadata::Response {
+                status: StatusCode::CREATED,
+                headers: vec![field(header::LOCATION), field(header::LINK)],
+                trailers: vec![field(header::ETAG)],
+            },
+            Metadata::Value,
+        ];
+        let records = heads.map(|head| Record::new(Fingerprint::of(&1), head, part()));
+        assert!(records.iter().all(|record| record.body() == &part()));
+        assert_eq!(Arc::strong_count(&buffer), 1);
+    }
+
+    /// An owner of bytes whose copies can be counted.
+    struct Shared(Arc<[u8; 64]>);
+
+    impl AsRef<[u8]> for Shared {
+        fn as_ref(&self) -> &[u8] {
+            &*self.0
         }
     }
 

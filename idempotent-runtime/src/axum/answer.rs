@@ -128,13 +128,6 @@ pub(super) async fn verdict(
     }
 }
 
-/// The body as it is recorded: a small one in a buffer of its own, not as a part of a larger one that
-/// would live as long.
-fn kept(bytes: &Bytes) -> Bytes {
-    const SMALL: usize = 16 * 1024;
-    if bytes.len() <= SMALL { Bytes::copy_from_slice(bytes) } else { bytes.clone() }
-}
-
 fn has<Mark: Send + Sync + 'static>(extensions: &Extensions) -> bool {
     extensions.get::<Mark>().is_some()
 }
@@ -188,7 +181,8 @@ impl Shape<'_> {
         let length_apart = body.is_empty() || !trailers.is_empty();
         let headers = recorded(answer.headers(), &self.settings().unrecorded, length_apart);
         let head = Metadata::of_response(answer.status(), headers, trailers);
-        Record::with_head(*self.fingerprint, head, kept(body))
+        // Not as a part of a larger buffer, which would live as long.
+        Record::with_head(*self.fingerprint, head, Bytes::copy_from_slice(body))
     }
 
     /// An answer that can be given again.

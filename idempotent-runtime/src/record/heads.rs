@@ -32,5 +32,8 @@ pub(super) fn standalone(value: &HeaderValue) -> HeaderValue {
     ];
     let common = COMMON.into_iter().find(|common| value == common).map(HeaderValue::from_static);
     // The bytes of a value are one.
-    common.or_else(|| HeaderValue::from_bytes(value.as_bytes()).ok()).unwrap_or(value.clone())
+    let own = common.or_else(|| HeaderValue::from_bytes(value.as_bytes()).ok());
+    let mut own = own.unwrap_or_else(|| value.clone());
+    own.set_sensitive(value.is_sensitive());
+    own
 }

@@ -1,6 +1,8 @@
 //! How many may wait, and how many may run.
 
-use axum::{Router, extract::State};
+use std::sync::Arc;
+
+use axum::{Extension, Router, body::Bytes, extract::State, routing::post as on_post};
 use http::StatusCode;
 use idempotent_runtime::{Idempotency, IdempotencyBuilder, MemoryStore, idempotent};
 use idempotent_tests::{Answer, Faulty, post};
@@ -218,4 +220,33 @@ async fn a_record_in_the_store_is_replayed_while_no_more_may_run() {
     assert!(client(&app, "done").await.unwrap().is_replayed());
     gated.gate.open();
     assert_eq!(first.await.unwrap().text(), "payment 2");
+}
+
+/// An owner of bytes whose copies can be counted.
+struct Shared(Arc<Vec<u8>>);
+
+impl AsRef<[u8]> for Shared {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+#[idempotent(key = header("Idempotency-Key"), operation = "export")]
+async fn export(State(buffer): State<Arc<Vec<u8>>>) -> Bytes {
+    Bytes::from_owner(Shared(buffer)).slice(..17 * 1024)
+}
+
+/// CASES 76: what is charged is what is kept.
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_is_kept_is_not_a_part_of_a_larger_buffer() {
+    let (store, buffer) = (MemoryStore::new(), Arc::new(vec![b'a'; 1024 * 1024]));
+    let app = Router::new()
+        .route("/payments", on_post(export))
+        .layer(Extension(Idempotency::new(store.clone())))
+        .with_state(Arc::clone(&buffer));
+    let others = Arc::strong_count(&buffer);
+    let answer = post("/payments").key("k").send(&app).await;
+    assert_eq!((answer.status, answer.body.len()), (StatusCode::OK, 17 * 1024));
+    drop(answer);
+    assert_eq!((store.usage().completed, Arc::strong_count(&buffer)), (1, others));
 }

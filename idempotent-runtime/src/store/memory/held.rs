@@ -220,7 +220,8 @@ impl Held {
             self.charge.shrink(STEP_RESERVE);
             self.charge.overgrow(cost);
         }
-        self.steps.insert(name.to_owned(), value.clone());
+        // Not as a part of a larger buffer, which would live as long.
+        self.steps.insert(name.to_owned(), Bytes::copy_from_slice(value));
         Ok(())
     }
 
