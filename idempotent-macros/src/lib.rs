@@ -60,7 +60,7 @@ use self::{ctxt::Ctxt, function::Function, handler::Handler, model::Attribute, p
 /// | `wait = "10s"` | How long a duplicate waits for the outcome of the first; `"0s"` answers `409` at once. | 10 s |
 /// | `optional` | A request without a key runs unguarded. | It gets `400`. |
 /// | `record = final` | Recorded are all answers but 1xx, 408, 425, 429, 5xx and those that ask for another request, such as 401 and 412; with `success` only 2xx, with `all` every one. | `final` |
-/// | `on_abandoned = rerun` | After a crash with unknown outcome a retry runs the handler again; with `halt` it gets `409` until somebody has looked. | `rerun` |
+/// | `on_abandoned = rerun` | After a crash with unknown outcome a retry runs the handler again; with `halt` it gets `409` until somebody has decided, and so does a retry after a 5xx, a panic or `DoNotRecord`, unless `NoEffect` says that nothing happened. | `rerun` |
 /// | `on_store_error = fail` | While the store cannot be reached, requests get `503`; with `bypass` they run unguarded. | `fail` |
 /// | `on_record_failure = answer` | The client gets its answer also where recording it has to be repeated; with `withhold` it waits. | `answer` |
 /// | `operation = "create_payment"` | The name of the operation, which outlives a change of the route. | Method and route. |
@@ -166,7 +166,7 @@ fn guard(attribute: TokenStream, item: &TokenStream) -> TokenStream {
 /// | `attempt = attempt` | Binds the attempt in the body: a `ValueAttempt<T>`. | |
 /// | `lease = "30s"` | How long a process that died blocks the key. Renewed while the function runs. | 30 s |
 /// | `wait = "10s"` | How long a duplicate waits for the value of the first. | 10 s |
-/// | `on_abandoned = rerun` | After a crash with unknown outcome the next call runs again; with `halt` it gets an error until somebody has looked, and so does the one after an `Err`. | `rerun` |
+/// | `on_abandoned = rerun` | After a crash with unknown outcome the next call runs again; with `halt` it gets an error until somebody has decided, and so does the one after a panic or an `Err`, unless `attempt.no_effect()` says that nothing happened. | `rerun` |
 /// | `on_store_error = fail` | While the store cannot be reached, calls are errors; with `bypass` they run unguarded. | `fail` |
 /// | `on_record_failure = answer` | The caller gets its value also where recording it has to be repeated; with `withhold` it waits. | `answer` |
 /// | `operation = "ship_order"` | The name of the operation, which outlives a renaming. | Module and function. |

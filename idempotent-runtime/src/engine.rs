@@ -40,6 +40,7 @@ use crate::{
     key::StorageKey,
     observe::Observer,
     operation::OperationName,
+    outage::Outages,
     refusal::Refusal,
     settings::{Policy, Settings, Spec},
     store::{ErasedStore, MemoryStore, Store},
@@ -56,6 +57,7 @@ pub(crate) struct Engine {
     tasks: TaskTracker,
     running: Arc<AtomicUsize>,
     pub(crate) observer: Observer,
+    pub(crate) outages: Arc<Outages>,
 }
 
 /// One guarded request. Frozen before the handler's body runs.
@@ -91,13 +93,20 @@ impl Engine {
     pub(crate) fn new(store: impl Store, settings: Settings) -> Self {
         let memory = (&store as &dyn Any).downcast_ref::<MemoryStore>().cloned();
         let store: Arc<dyn ErasedStore> = Arc::new(store);
+        let outages = Arc::new(Outages::new(store.kind()));
         Self {
             memory,
             flights: Flights::new(settings.max_waiters, settings.max_waiters_per_key),
-            heartbeat: Heartbeat::new(Arc::clone(&store), settings.store_timeout, settings.max_run),
+            heartbeat: Heartbeat::new(
+                Arc::clone(&store),
+                settings.store_timeout,
+                settings.max_run,
+                Arc::clone(&outages),
+            ),
             tasks: TaskTracker::new(),
             running: Arc::default(),
             observer: Observer::new(store.kind()),
+            outages,
             store,
             settings: Arc::new(settings),
         }
@@ -180,7 +189,7 @@ impl Engine {
                     },
                 };
                 running.begin(&call);
-                let executed = execute(pin!(begin.begin(&call))).await;
+                let executed = execute(&call, pin!(begin.begin(&call))).await;
                 match engine.settles_at_once(&call, &mut running, &executed) {
                     true => running.settled(executed),
                     false => Box::pin(engine.settle(&call, running, executed)).await,
@@ -232,7 +241,7 @@ impl Engine {
             joined = self.join(&call);
         };
         running.begin(&call);
-        let (executed, own) = match execute(work).await {
+        let (executed, own) = match execute(&call, work).await {
             Ok(verdict) => {
                 let (verdict, own) = verdict.split();
                 (Ok(verdict), Some(own))

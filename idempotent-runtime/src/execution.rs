@@ -15,6 +15,7 @@ use crate::{
     fingerprint::Fingerprint,
     heartbeat::LeaseWatch,
     lease::Lease,
+    operation::OperationName,
     settings::Policy,
     store::StoreError,
     sync::lock,
@@ -45,6 +46,10 @@ impl Execution {
 
     pub(crate) fn lease(&self) -> &Lease {
         self.watch.lease()
+    }
+
+    pub(crate) fn operation(&self) -> &OperationName {
+        self.watch.operation()
     }
 
     pub(crate) async fn lost(&self) {

@@ -1,9 +1,15 @@
 //! The heartbeat: one task renews all leases that this process holds.
 //!
 //! A task of its own, so that a handler which computes without awaiting does not starve its lease.
-//! It runs only while there are leases, and is started again where a runtime took it down.
+//! It runs only while there are leases, and is started again where a runtime took it down. On a runtime
+//! of several threads an [`alarm`] looks where the task cannot, so leases are renewed as long as one
+//! worker is free. A runtime of one thread renews nothing while a handler blocks that thread: a lease
+//! that runs out meanwhile is lost, and [`Attempt::lease_lost`](crate::Attempt::lease_lost) says so.
+
+mod alarm;
 
 use std::{
+    mem,
     sync::{
         Arc, Mutex, MutexGuard,
         atomic::{AtomicBool, Ordering},
@@ -13,12 +19,16 @@ use std::{
 
 use slab::Slab;
 use tokio::{
+    runtime::Handle,
     sync::Notify,
     time::{Instant, sleep_until, timeout},
 };
 
+use self::alarm::Alarm;
 use crate::{
     lease::Lease,
+    operation::OperationName,
+    outage::{Cause, Ends, Outages},
     store::{ErasedStore, StoreError},
     sync::lock,
 };
@@ -27,6 +37,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct LeaseWatch {
     lease: Lease,
+    operation: OperationName,
     /// Counted from before the last successful `acquire` or `renew` was sent, so that its end never
     /// lies behind the store's.
     term: Mutex<Term>,
@@ -48,12 +59,18 @@ impl Term {
 }
 
 impl LeaseWatch {
-    fn new(lease: Lease, term: Term) -> Self {
-        Self { lease, term: Mutex::new(term), lost: AtomicBool::new(false), changed: Notify::new() }
+    fn new(lease: Lease, operation: OperationName, term: Term) -> Self {
+        let (term, lost, changed) = (Mutex::new(term), AtomicBool::new(false), Notify::new());
+        Self { lease, operation, term, lost, changed }
     }
 
     pub(crate) fn lease(&self) -> &Lease {
         &self.lease
+    }
+
+    /// Whose lease it is.
+    pub(crate) fn operation(&self) -> &OperationName {
+        &self.operation
     }
 
     /// Whether the store took the lease away, or may have by now. Once true, it stays true.
@@ -95,7 +112,8 @@ impl LeaseWatch {
         *lock(&self.term)
     }
 
-    fn mark_lost(&self) {
+    /// The store said that the lease is another's.
+    pub(crate) fn mark_lost(&self) {
         self.lost.store(true, Ordering::Release);
         self.changed.notify_waiters();
     }
@@ -111,14 +129,18 @@ struct Inner {
     /// How long after it began a lease is renewed at most, unless it
     /// [outlives](Heartbeat::outlive_max_run) that.
     max_run: Duration,
+    outages: Arc<Outages>,
     state: Mutex<State>,
     sooner: Notify,
+    alarm: Alarm,
 }
 
 struct State {
     beats: Slab<Beat>,
     /// When the task wakes next; `None` while it does not run.
     wakes: Option<Wakes>,
+    /// Where the task runs.
+    runtime: Option<Handle>,
 }
 
 /// When the task wakes: a third of `shortest` after `looked` at the latest, so that a lease which is
@@ -139,6 +161,8 @@ struct Beat {
     /// To be renewed again already then.
     sooner: Option<Instant>,
     outlives_max_run: bool,
+    /// Whether it was said that it is renewed no more.
+    is_told: bool,
 }
 
 impl Beat {
@@ -166,14 +190,23 @@ impl Heartbeat {
         store: Arc<dyn ErasedStore>,
         store_timeout: Duration,
         max_run: Duration,
+        outages: Arc<Outages>,
     ) -> Self {
-        let state = Mutex::new(State { beats: Slab::new(), wakes: None });
-        Self(Arc::new(Inner { store, store_timeout, max_run, state, sooner: Notify::new() }))
+        let state = Mutex::new(State { beats: Slab::new(), wakes: None, runtime: None });
+        let (sooner, alarm) = (Notify::new(), Alarm::default());
+        Self(Arc::new(Inner { store, store_timeout, max_run, outages, state, sooner, alarm }))
     }
 
-    /// Begins to renew a lease whose `acquire` was sent at `since`.
-    pub(crate) fn start(&self, lease: Lease, lease_for: Duration, since: Instant) -> Beating {
-        let watch = Arc::new(LeaseWatch::new(lease, Term { since, lasts: lease_for }));
+    /// Begins to renew a lease of `operation` whose `acquire` was sent at `since`.
+    pub(crate) fn start(
+        &self,
+        lease: Lease,
+        operation: &OperationName,
+        lease_for: Duration,
+        since: Instant,
+    ) -> Beating {
+        let term = Term { since, lasts: lease_for };
+        let watch = Arc::new(LeaseWatch::new(lease, operation.clone(), term));
         let beat = Beat {
             lease_for,
             watch: Arc::clone(&watch),
@@ -181,6 +214,7 @@ impl Heartbeat {
             last: since,
             sooner: None,
             outlives_max_run: false,
+            is_told: false,
         };
         let mut state = lock(&self.0.state);
         let at = state.beats.insert(beat);
@@ -224,12 +258,16 @@ impl Heartbeat {
             None => (due, lease_for),
         };
         state.wakes = Some(Wakes { at, looked: Instant::now(), shortest });
+        if wakes.is_none() {
+            state.runtime = Handle::try_current().ok();
+        }
         drop(state);
         match wakes {
-            Some(Wakes { at, .. }) if at <= due => {}
+            Some(Wakes { at, .. }) if at <= due => return,
             Some(_) => self.0.sooner.notify_one(),
             None => drop(tokio::spawn(self.clone().run(due, Running(Some(self.clone()))))),
         }
+        self.0.alarm.set(self);
     }
 
     /// Sleeps before it looks: most leases are settled long before a renewal is due, and it would be
@@ -250,27 +288,56 @@ impl Heartbeat {
 
     /// Starts the renewals that are due, and answers when the next one is.
     fn start_due(&self) -> Option<Instant> {
-        let mut state = lock(&self.0.state);
-        let now = Instant::now();
+        self.start_due_in(lock(&self.0.state))
+    }
+
+    /// Starts the renewals that are due, in the place of the task. That ends by itself.
+    fn look(&self) {
+        let state = lock(&self.0.state);
+        if state.wakes.is_some() && !state.beats.is_empty() {
+            self.start_due_in(state);
+        }
+    }
+
+    fn start_due_in(&self, mut state: MutexGuard<'_, State>) -> Option<Instant> {
+        let (now, max_run) = (Instant::now(), self.0.max_run);
+        let mut over = Vec::new();
         for (at, beat) in &mut state.beats {
             if beat.due() > now {
                 continue;
             }
             (beat.last, beat.sooner) = (now, None);
-            if !beat.is_over(now, self.0.max_run) {
+            if !beat.is_over(now, max_run) {
                 tokio::spawn(self.clone().renew(at, beat.lease_for, Arc::clone(&beat.watch)));
+            } else if !mem::replace(&mut beat.is_told, true) {
+                over.push(Arc::clone(&beat.watch));
             }
         }
         let beats = || state.beats.iter().map(|(_, beat)| beat);
         let next = beats().map(Beat::due).min().zip(beats().map(|beat| beat.lease_for).min());
         state.wakes = next.map(|(at, shortest)| Wakes { at, looked: now, shortest });
+        if next.is_none() {
+            state.runtime = None;
+        }
+        drop(state);
+        for watch in over {
+            tracing::warn!(
+                operation = %watch.operation, key = %watch.lease.key.short(), ?max_run,
+                "a handler has run for longer than max_run: its lease is renewed no more, and once \
+                 that has run out the operation may run again"
+            );
+        }
         next.map(|(at, _)| at)
     }
 
     async fn renew(self, at: usize, lease_for: Duration, watch: Arc<LeaseWatch>) {
         let (sent, lease) = (Instant::now(), watch.lease());
         let renewed = timeout(self.0.store_timeout, self.0.store.renew(lease, lease_for)).await;
-        match renewed.unwrap_or(Err(StoreError::Timeout)) {
+        let renewed = renewed.unwrap_or(Err(StoreError::Timeout));
+        if matches!(renewed, Ok(()) | Err(StoreError::LeaseLost)) {
+            self.0.outages.recovered(Ends::RENEWED);
+        }
+        match renewed {
             Ok(()) => watch.extend(sent, lease_for),
             Err(StoreError::LeaseLost) => {
                 // A lease that was settled meanwhile is not lost.
@@ -278,12 +345,13 @@ impl Heartbeat {
                 if state.beat_of(&watch, at).is_some() {
                     state.beats.remove(at);
                     drop(state);
-                    tracing::warn!(key = %lease.key.short(), token = %lease.token, "lease lost");
+                    tracing::warn!(operation = %watch.operation, key = %lease.key.short(),
+                        token = %lease.token, "lease lost");
                     watch.mark_lost();
                 }
             }
             Err(error) => {
-                tracing::warn!(key = %lease.key.short(), %error, "lease not renewed, trying again");
+                self.0.outages.failed(Cause::Renewals, &watch.operation, &lease.key, &error);
                 let soon = far(Instant::now(), lease_for / 10);
                 let mut state = lock(&self.0.state);
                 if let Some(beat) = state.beat_of(&watch, at) {
@@ -319,7 +387,8 @@ struct Running(Option<Heartbeat>);
 impl Drop for Running {
     fn drop(&mut self) {
         if let Some(heartbeat) = &self.0 {
-            lock(&heartbeat.0.state).wakes = None;
+            let mut state = lock(&heartbeat.0.state);
+            (state.wakes, state.runtime) = (None, None);
         }
     }
 }
@@ -341,11 +410,12 @@ mod tests {
         let term = Term { since: began, lasts: 6 * second };
         let beat = |sooner| Beat {
             lease_for: term.lasts,
-            watch: Arc::new(LeaseWatch::new(lease.clone(), term)),
+            watch: Arc::new(LeaseWatch::new(lease.clone(), OperationName::default(), term)),
             began,
             last: began,
             sooner,
             outlives_max_run: false,
+            is_told: false,
         };
         assert_eq!(beat(None).due(), began + 2 * second);
         assert_eq!(beat(Some(began + second)).due(), began + second);

@@ -158,6 +158,7 @@ mod key_part;
 mod lease;
 mod observe;
 mod operation;
+mod outage;
 #[cfg(feature = "axum")]
 pub mod problems;
 mod recent;

@@ -118,6 +118,20 @@ impl Observer {
     }
 }
 
+/// `halt`, and a process that lives leaves an operation whose outcome nobody knows.
+#[cold]
+pub(crate) fn abandoned(operation: &OperationName, key: &StorageKey, why: &'static str) {
+    tracing::warn!(
+        target: "idempotent_runtime",
+        %operation,
+        key = %key.short(),
+        why,
+        "the outcome is unknown, and on_abandoned = halt: nothing runs under this key until somebody \
+         decides with `Idempotency::resolve(scope, operation, key, Resolution::…)`. A handler that knows \
+         that nothing happened says so with `NoEffect` (a function with `attempt.no_effect()`)"
+    );
+}
+
 #[cfg(feature = "metrics")]
 fn count(operation: &OperationName, outcome: &'static str, store: &'static str) {
     let operation = operation.to_string();

@@ -52,10 +52,17 @@ pub enum RecordRule {
     All,
 }
 
-/// What happens to a lease that ran out without an outcome: `on_abandoned = rerun | halt`.
+/// What happens to an operation whose outcome is unknown: `on_abandoned = rerun | halt`.
+///
+/// It is unknown when the lease ran out, because its process died or was cut off from the store. Under
+/// [`Halt`](Self::Halt) it is unknown as well after an answer that is not recorded (a 5xx, an answer
+/// marked `DoNotRecord`, an `Err` of a function), after a panic, and when the handler's future is dropped:
+/// each of them leaves the operation abandoned at once, and one `WARN` line says so. A handler that knows
+/// that nothing happened says so with `NoEffect` (a function with `attempt.no_effect()`).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum OnAbandoned {
-    /// The next request with the same fingerprint runs the handler again.
+    /// The next request with the same fingerprint runs the handler again. An answer that is not recorded
+    /// and a panic mean "safe to repeat".
     #[default]
     Rerun,
     /// Nothing runs until [`Idempotency::resolve`](crate::Idempotency::resolve) is called.

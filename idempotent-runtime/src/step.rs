@@ -12,6 +12,7 @@ use crate::{
     engine::{Backoff, CONFIRM, pause},
     execution::Execution,
     heartbeat::far,
+    outage::{Cause, Ends},
     store::{BoxError, StoreError},
 };
 
@@ -64,10 +65,11 @@ impl Attempt {
             begun.end();
             return Ok(saved);
         }
-        execution.reserve().await.map_err(refused)?;
+        execution.reserve().await.map_err(|error| refused(execution.failed(error)))?;
         let value = work.await?;
         let bytes = execution.encode_step(&value).map_err(refused)?;
-        execution.save_step(name, &bytes).await.map_err(refused)?;
+        let saved = execution.save_step(name, &bytes).await;
+        saved.map_err(|error| refused(execution.failed(error)))?;
         begun.end();
         Ok(value)
     }
@@ -99,31 +101,44 @@ impl Execution {
 
     /// Renews the lease, so that a step does not begin under one that is about to run out, and finds
     /// room for its result before it has an effect.
-    async fn reserve(&self) -> Result<(), StepRefusal> {
+    async fn reserve(&self) -> Result<(), StoreError> {
         let until = far(Instant::now(), CONFIRM);
         let mut backoff = Backoff::new();
         loop {
             match self.reserve_step().await {
                 Ok(()) => return Ok(()),
                 Err(error) if error.is_unknown() && pause(&mut backoff, until).await => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error),
             }
         }
     }
 
     /// Saves a result. One whose answer is lost is saved again: equal bytes are no conflict. The step
     /// had its effect, so one call that hangs is not the last.
-    async fn save_step(&self, name: &str, bytes: &Bytes) -> Result<(), StepRefusal> {
+    async fn save_step(&self, name: &str, bytes: &Bytes) -> Result<(), StoreError> {
         let until = far(Instant::now(), self.engine.settings.store_timeout.saturating_add(CONFIRM));
         let mut backoff = Backoff::new();
         loop {
             let saving = self.engine.store().save_step(self.lease(), name, bytes.clone());
             match self.engine.bounded(saving).await {
-                Ok(()) => return Ok(()),
+                Ok(()) => {
+                    self.engine.outages.recovered(Ends::SAVED);
+                    return Ok(());
+                }
                 Err(error) if error.is_unknown() && pause(&mut backoff, until).await => {}
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error),
             }
         }
+    }
+
+    /// A call of the store that a step cannot do without.
+    #[cold]
+    fn failed(&self, error: StoreError) -> StepRefusal {
+        if !matches!(error, StoreError::LeaseLost) {
+            let key = &self.lease().key;
+            self.engine.outages.failed(Cause::Steps, self.operation(), key, &error);
+        }
+        error.into()
     }
 }
 

@@ -11,6 +11,8 @@ mod support;
 mod abandoned;
 #[path = "faults/acquire.rs"]
 mod acquire;
+#[path = "faults/blocked.rs"]
+mod blocked;
 #[path = "faults/bypass.rs"]
 mod bypass;
 #[path = "faults/cached.rs"]
@@ -25,6 +27,8 @@ mod halt;
 mod heartbeat;
 #[path = "faults/keys.rs"]
 mod keys;
+#[path = "faults/logs.rs"]
+mod logs;
 #[path = "faults/lost.rs"]
 mod lost;
 #[path = "faults/processes.rs"]

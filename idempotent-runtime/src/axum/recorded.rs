@@ -1,6 +1,6 @@
 //! `Recorded<R>`: an answer that stands in the handler's own transaction.
 
-use std::{fmt, marker::PhantomData};
+use std::{error::Error, fmt, marker::PhantomData};
 
 use axum::response::{IntoResponse, Response};
 
@@ -76,7 +76,13 @@ impl<R> fmt::Debug for Recorded<R> {
 
 impl IntoResponse for StepError {
     fn into_response(self) -> Response {
-        tracing::error!(error = &self as &dyn std::error::Error, "a step was refused");
+        // What a store refuses is told of the store, not of each request.
+        let error = &self as &dyn Error;
+        if let StepRefusal::Store(_) = self.reason() {
+            tracing::debug!(error, "a step was refused");
+        } else {
+            tracing::error!(error, "a step was refused");
+        }
         let problem = match self.reason() {
             StepRefusal::Store(StoreError::Full) => Refusal::StoreFull.into(),
             StepRefusal::Store(_) => Refusal::StoreUnavailable.into(),
@@ -88,7 +94,7 @@ impl IntoResponse for StepError {
 
 impl IntoResponse for RecordError {
     fn into_response(self) -> Response {
-        tracing::error!(error = &self as &dyn std::error::Error, "an outcome was not recorded");
+        tracing::error!(error = &self as &dyn Error, "an outcome was not recorded");
         *problem_response(Refusal::NotCommitted.into(), None)
     }
 }

@@ -1,6 +1,6 @@
 //! Row "look-up": asks the store for the lease, and waits while another process holds it.
 
-use std::{error::Error as _, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::time::{Instant, sleep};
 
@@ -13,6 +13,7 @@ use super::{
 use crate::{
     flight::{Landing, Leading},
     lease::{Lease, LeaseId},
+    outage::{Cause, Ends},
     refusal::{Refusal, Refused},
     store::{AcquireRequest, Acquired, KeyState, Retention, StoreError},
 };
@@ -48,6 +49,7 @@ impl Engine {
         let since = Instant::now();
         match memory.acquire_at_once(&call.request(LeaseId::random()), since) {
             Ok(Acquired::Granted(lease)) => {
+                self.outages.recovered(Ends::GRANTED);
                 let held = Held::new(self, lease, call, since);
                 Ok(Running::new(permit, leading, Some(held)))
             }
@@ -123,7 +125,7 @@ impl Engine {
                             landing => return Err(landing.unwrap_or(Landing::Vanished)),
                         }
                     }
-                    return call.without_store(error).map(|()| (None, permit));
+                    return self.without_store(call, error).map(|()| (None, permit));
                 }
                 Seen::Elsewhere(expires_in) => {
                     drop(permit);
@@ -164,9 +166,15 @@ impl Engine {
     pub(super) async fn look(&self, call: &Call) -> Seen {
         let state = match self.bounded(self.store.inspect(&call.key)).await {
             Ok(state) => state,
-            Err(error @ StoreError::Corrupt(_)) => return Seen::Landed(call.unreadable(error)),
-            Err(error) => return Seen::Silent(error),
+            Err(error @ StoreError::Corrupt(_)) => {
+                return Seen::Landed(self.unreadable(call, error));
+            }
+            Err(error) => {
+                self.outages.failed(Cause::Unreachable, &call.operation, &call.key, &error);
+                return Seen::Silent(error);
+            }
         };
+        self.outages.recovered(Ends::ANSWERED);
         if state.fingerprint().is_some_and(|stored| *stored != call.fingerprint) {
             return Seen::Landed(Refusal::KeyReused.into());
         }
@@ -189,9 +197,15 @@ impl Engine {
                 Ok(Acquired::Granted(_)) if since.elapsed() >= request.lease_for => {
                     unknown = StoreError::Timeout;
                 }
-                Ok(acquired) => return call.granted(acquired).map(|lease| (lease, since)),
+                Ok(acquired) => {
+                    self.outages.recovered(match &acquired {
+                        Acquired::Granted(_) => Ends::GRANTED,
+                        _ => Ends::ANSWERED,
+                    });
+                    return call.granted(acquired).map(|lease| (lease, since));
+                }
                 Err(error @ StoreError::Corrupt(_)) => {
-                    return Err(Seen::Landed(call.unreadable(error)));
+                    return Err(Seen::Landed(self.unreadable(call, error)));
                 }
                 Err(error) if error.is_unknown() => unknown = error,
                 Err(error) => return Err(Seen::Silent(error)),
@@ -242,6 +256,26 @@ impl Engine {
             }
         }
     }
+
+    fn unreadable(&self, call: &Call, error: StoreError) -> Landing {
+        self.outages.failed(Cause::Unreadable, &call.operation, &call.key, &error);
+        Landing::Refused(Refused::by_store(Refusal::RecordUnreadable, error))
+    }
+
+    /// Row "store unreachable or full": `Ok` when the handler may run without a lease.
+    fn without_store(&self, call: &Call, error: StoreError) -> Result<(), Landing> {
+        let (cause, refusal) = match error {
+            StoreError::Full => (Cause::Full, Refusal::StoreFull),
+            _ => (Cause::Unreachable, Refusal::StoreUnavailable),
+        };
+        let bypasses = call.policy.bypasses();
+        let cause = if bypasses { Cause::Unguarded } else { cause };
+        self.outages.failed(cause, &call.operation, &call.key, &error);
+        match bypasses {
+            true => Ok(()),
+            false => Err(Landing::Refused(Refused::by_store(refusal, error))),
+        }
+    }
 }
 
 impl Call {
@@ -276,27 +310,6 @@ impl Call {
         // Renewed at a third; a renewal may be a little late.
         let missed = expires_in < self.policy.lease().mul_f64(0.6);
         leading.lapses(missed.then(|| far(Instant::now(), expires_in)));
-    }
-
-    fn unreadable(&self, error: StoreError) -> Landing {
-        let source = error.source();
-        tracing::error!(key = %self.key.short(), operation = %self.operation, source, "{error}");
-        Landing::Refused(Refused::by_store(Refusal::RecordUnreadable, error))
-    }
-
-    /// Row "store unreachable or full": `Ok` when the handler may run without a lease.
-    fn without_store(&self, error: StoreError) -> Result<(), Landing> {
-        let (key, operation, source) = (self.key.short(), &self.operation, error.source());
-        if self.policy.bypasses() {
-            tracing::error!(%key, %operation, source, "{error}; on_store_error = bypass: running UNGUARDED");
-            return Ok(());
-        }
-        tracing::error!(%key, %operation, source, "{error}; the handler is not run");
-        let refusal = match error {
-            StoreError::Full => Refusal::StoreFull,
-            _ => Refusal::StoreUnavailable,
-        };
-        Err(Landing::Refused(Refused::by_store(refusal, error)))
     }
 }
 

@@ -7,6 +7,8 @@ use tokio::time::{Instant, sleep};
 use super::{Call, Effect, Engine, Verdict, execute::Executed};
 use crate::{
     lease::Lease,
+    observe,
+    outage::{Cause, Ends},
     record::Record,
     store::{StoreCall, StoreError},
 };
@@ -41,6 +43,14 @@ impl<'a> Entry<'a> {
             _ => Self::GiveBack(GiveBack::of(call, lease, executed)),
         }
     }
+
+    /// Tells the operator where somebody has to decide.
+    pub(super) fn told<A>(self, call: &Call, executed: &Executed<A>) -> Self {
+        if let Self::GiveBack(how) = self {
+            how.told(call, executed);
+        }
+        self
+    }
 }
 
 impl GiveBack {
@@ -58,6 +68,17 @@ impl GiveBack {
             Effect::NotApplied | Effect::Possible if call.policy.halts() => Self::Abandon,
             // Under `rerun` a transient answer or a panic means "safe to repeat".
             _ => Self::Release,
+        }
+    }
+
+    /// [`Entry::told`].
+    pub(super) fn told<A>(self, call: &Call, executed: &Executed<A>) {
+        if self == Self::Abandon {
+            let why = match executed {
+                Ok(_) => "its answer is not recorded",
+                Err(_) => "its handler panicked",
+            };
+            observe::abandoned(&call.operation, &call.key, why);
         }
     }
 }
@@ -88,7 +109,16 @@ impl Engine {
             }
             Entry::GiveBack(how) => self.give_back(call, lease, how),
         };
-        self.bounded_until(until, entering).await
+        let entered = self.bounded_until(until, entering).await;
+        let cause = match call.is_recorded() {
+            true => Cause::Uncommitted,
+            false => Cause::Unrecorded,
+        };
+        match &entered {
+            Ok(()) | Err(StoreError::LeaseLost) => self.outages.recovered(Ends::one(cause)),
+            Err(error) => self.outages.failed(cause, &call.operation, &call.key, error),
+        }
+        entered
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
     task::Poll,
 };
 
-use super::Verdict;
+use super::{Call, Verdict};
 
 /// What became of a handler.
 pub(super) type Executed<A> = Result<Verdict<A>, Panic>;
@@ -16,14 +16,18 @@ pub(super) type Executed<A> = Result<Verdict<A>, Panic>;
 pub(super) type Panic = Box<dyn Any + Send>;
 
 /// Runs a handler to its end.
-pub(super) async fn execute<A, W>(mut work: W) -> Executed<A>
+pub(super) async fn execute<A, W>(call: &Call, mut work: W) -> Executed<A>
 where
     W: Future<Output = Verdict<A>> + Unpin,
 {
     // The future is never polled again after it panicked.
     poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut work).poll(cx))) {
         Ok(poll) => poll.map(Ok),
-        Err(panic) => Poll::Ready(Err(panic)),
+        Err(panic) => {
+            tracing::error!(key = %call.key.short(), operation = %call.operation,
+                "a guarded handler panicked");
+            Poll::Ready(Err(panic))
+        }
     })
     .await
 }

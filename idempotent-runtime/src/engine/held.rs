@@ -17,6 +17,7 @@ use crate::{
     flight::{Landing, Leading},
     heartbeat::{Beating, LeaseWatch},
     lease::{Lease, LeaseId},
+    observe,
     settings::Spec,
 };
 
@@ -95,7 +96,7 @@ enum Handler {
 impl Held {
     /// `since` is when the `acquire` that won the lease was first sent.
     pub(super) fn new(engine: &Arc<Engine>, lease: Lease, call: &Call, since: Instant) -> Self {
-        let beating = engine.heartbeat.start(lease, call.policy.lease(), since);
+        let beating = engine.heartbeat.start(lease, &call.operation, call.policy.lease(), since);
         let (engine, spec) = (Arc::clone(engine), call.policy.spec);
         Self { engine, spec, beating, handler: Handler::Waiting, regaining: None }
     }
@@ -140,7 +141,11 @@ impl Held {
         let policy = self.engine.policy(self.spec);
         let given_up = match self.handler {
             Handler::Waiting => GivenUp::Released(policy.ttl()),
-            Handler::Begun if policy.halts() => GivenUp::Abandoned,
+            Handler::Begun if policy.halts() => {
+                let operation = self.watch().operation();
+                observe::abandoned(operation, &self.lease().key, "its handler was dropped");
+                GivenUp::Abandoned
+            }
             Handler::Begun | Handler::Ended => return,
         };
         if let Ok(runtime) = Handle::try_current() {

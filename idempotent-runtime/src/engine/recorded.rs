@@ -44,12 +44,15 @@ impl Engine {
         let until = far(Instant::now(), call.patience(true));
         let (landing, ended) = match self.committed(call, &lease, how, until).await {
             Committed::Record(record) => {
-                (Landing::Record(record.clone()), Ended::committed(executed, record))
+                (Landing::Record(record.clone()), Ended::committed(call, executed, record))
             }
-            Committed::Nothing => not_committed(executed),
+            Committed::Nothing => {
+                how.told(call, &executed);
+                not_committed(call, executed)
+            }
             Committed::Other(landing) => (landing.clone(), Ended::landed(landing)),
             Committed::Unknown => {
-                tracing::error!(key = %call.key.short(), operation = %call.operation,
+                tracing::debug!(operation = %call.operation, key = %call.key.short(),
                     "it is not known whether the handler's transaction was committed");
                 let refusal = Refusal::StoreUnavailable;
                 self.give_back_later(call.clone(), *running, how, refusal.into());
@@ -89,10 +92,7 @@ impl Engine {
                 // The lease was another's, who gave it back: nothing of ours can be committed.
                 Seen::Free => return Committed::Nothing,
                 Seen::Elsewhere(_) => (patience, Committed::Other(Refusal::InProgress.into())),
-                Seen::Silent(error) => {
-                    tracing::warn!(key = %call.key.short(), %error, "no answer on what was committed");
-                    (until, Committed::Unknown)
-                }
+                Seen::Silent(_) => (until, Committed::Unknown),
             };
             if !pause(&mut backoff, limit).await {
                 return late;
@@ -102,10 +102,11 @@ impl Engine {
 }
 
 /// The handler's success was none; its failures are its own to tell.
-fn not_committed<A>(executed: Executed<A>) -> (Landing, Ended<A>) {
+fn not_committed<A>(call: &Call, executed: Executed<A>) -> (Landing, Ended<A>) {
     match executed {
         Ok(Verdict::Final { .. }) => {
-            tracing::error!("a handler returned an answer whose transaction was not committed");
+            tracing::error!(operation = %call.operation, key = %call.key.short(),
+                "a handler returned an answer whose transaction was not committed");
             (Refusal::NotCommitted.into(), Ended::Answer(Refusal::NotCommitted.into()))
         }
         executed => (Landing::of(&executed, true), Ended::of(executed)),
@@ -114,7 +115,7 @@ fn not_committed<A>(executed: Executed<A>) -> (Landing, Ended<A>) {
 
 impl<A> Ended<A> {
     /// The handler's own answer where it is what was committed, else what was committed.
-    fn committed(executed: Executed<A>, record: Record) -> Self {
+    fn committed(call: &Call, executed: Executed<A>, record: Record) -> Self {
         if record.is_tombstone() {
             return Self::Answer(Refusal::NotReplayable.into());
         }
@@ -124,7 +125,8 @@ impl<A> Ended<A> {
             }
             Ok(_) => Self::Answer(Answer::Committed(record)),
             Err(_panic) => {
-                tracing::error!("a guarded handler panicked after its transaction was committed");
+                tracing::warn!(operation = %call.operation, key = %call.key.short(),
+                    "the transaction of the handler that panicked was committed: that is its outcome");
                 Self::Answer(Answer::Committed(record))
             }
         }

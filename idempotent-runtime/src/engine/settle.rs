@@ -55,7 +55,7 @@ impl Engine {
             running.leading.ended();
         }
         if let Some(lease) = running.end()
-            && let entry = Entry::of(call, lease, &executed)
+            && let entry = Entry::of(call, lease, &executed).told(call, &executed)
             && let Err(error) = self.enter(call, lease, entry, until).await
         {
             return Box::pin(self.unsettled(call, running, executed, error, until)).await;
@@ -119,7 +119,7 @@ impl Engine {
         if !hold_back {
             running.leading.publish(Landing::Record(record.clone()));
         }
-        tracing::error!(key = %call.key.short(), operation = %call.operation, withheld = hold_back,
+        tracing::debug!(operation = %call.operation, key = %call.key.short(), withheld = hold_back,
             "the outcome is not recorded yet; going on in the background");
         self.complete_later(call.clone(), running, record);
         if hold_back { Refusal::StoreUnavailable.into() } else { Answer::Own(answer) }
@@ -149,17 +149,20 @@ impl Engine {
                 };
                 match truth {
                     Truth::Ours => {
-                        tracing::info!(key = %call.key.short(), "the outcome is recorded after all");
+                        tracing::info!(operation = %call.operation, key = %call.key.short(),
+                            "the outcome is recorded after all");
                         return leading.land(|| Landing::Record(record));
                     }
                     Truth::Other(landing) => {
-                        tracing::error!(key = %call.key.short(), ?landing,
+                        tracing::error!(operation = %call.operation, key = %call.key.short(), ?landing,
                             "the lease was lost before the outcome was recorded");
                         return leading.land(|| landing);
                     }
                     Truth::Unknown { .. } => {}
                 }
             }
+            tracing::error!(operation = %call.operation, key = %call.key.short(),
+                "the outcome was never recorded: the store did not confirm it within the ttl");
         });
     }
 
@@ -241,10 +244,7 @@ impl<A> Ended<A> {
             Ok(Verdict::Final { answer, .. } | Verdict::Transient { answer, .. }) => {
                 Self::Answer(Answer::Own(answer))
             }
-            Err(panic) => {
-                tracing::error!("a guarded handler panicked");
-                Self::Panicked(panic)
-            }
+            Err(panic) => Self::Panicked(panic),
         }
     }
 }

@@ -60,9 +60,8 @@ impl Engine {
                     }
                     lost = true;
                 }
-                Err(error) => {
+                Err(_unanswered) => {
                     unanswered = true;
-                    tracing::warn!(key = %call.key.short(), %error, "complete got no answer");
                     if !pause(&mut backoff, until).await {
                         return Truth::Unknown { lost };
                     }
@@ -118,9 +117,7 @@ impl Engine {
                     Seen::Free | Seen::Elsewhere(_) => return Truth::Ours,
                     Seen::Silent(_) => {}
                 },
-                Err(error) => {
-                    tracing::warn!(key = %call.key.short(), %error, "release got no answer");
-                }
+                Err(_unanswered) => {}
             }
             if !pause(&mut backoff, until).await {
                 return Truth::Unknown { lost: false };
