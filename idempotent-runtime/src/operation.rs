@@ -44,6 +44,15 @@ impl OperationName {
         })))
     }
 
+    /// How many bytes it may hold alone, beside itself.
+    pub(crate) fn own_bytes(&self) -> usize {
+        match &self.0 {
+            Name::Static(_) => 0,
+            // The two counts of an `Arc`.
+            Name::Shared(name) => 16 + name.len(),
+        }
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         match &self.0 {

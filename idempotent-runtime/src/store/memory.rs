@@ -4,6 +4,7 @@ mod budget;
 mod builder;
 mod clock;
 mod deadlines;
+mod filling;
 mod held;
 mod records;
 mod shard;
@@ -15,7 +16,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -28,6 +29,7 @@ pub use self::builder::{MemoryStoreBuilder, OnFull};
 use self::{
     budget::{Charge, KEY_COST, Ledger},
     clock::{Clock, Moment, Tokens},
+    filling::Filling,
     held::Held,
     records::{Evicting, Outcome},
     shard::Shard,
@@ -36,11 +38,11 @@ use self::{
 use super::{AcquireRequest, Acquired, KeyState, Store, StoreError};
 use crate::{hash::Seeded, key::StorageKey, lease::Lease, record::Record, sync::lock};
 
-/// How many expired keys one `acquire` clears away when it meets a full store.
-const RECLAIM: usize = 4096;
-/// How often that may happen, so that a flood against a full store is not a walk through it each.
-/// Room made by an expiry may be found that much later.
-const RECLAIM_EVERY: Duration = Duration::from_secs(1);
+/// How many expired keys one `acquire` clears away at a time when it meets a full store.
+const RECLAIM: usize = 64;
+/// How often a full store walks through its leases for those that lapsed without a word. Room that one of
+/// them made may be found that much later.
+const WALK_EVERY: Duration = Duration::from_secs(1);
 
 /// Keeps everything in the memory of this process, within a byte budget.
 ///
@@ -54,7 +56,9 @@ const RECLAIM_EVERY: Duration = Duration::from_secs(1);
 /// Instead [`acquire`](Store::acquire) answers [`StoreError::Full`] for new keys, and keys that the
 /// store knows go on as before. Room comes back as records expire.
 ///
-/// A new key reserves about 1 KiB. A lease can always record its outcome, so the budget may be
+/// A new key reserves about 1 KiB until it has its outcome; one that is given back (a transient answer, a
+/// panic) keeps about 400 bytes until its `ttl` is over. The log warns at half of the budget and at nine
+/// tenths, and says when the store will be full. A lease can always record its outcome, so the budget may be
 /// overshot by what runs at that moment: `max_running` × `max_response_bytes` at the most.
 ///
 /// [`OnFull::Evict`] gives this guarantee up, explicitly.
@@ -99,7 +103,11 @@ struct Inner {
     budget: usize,
     tokens: Tokens,
     clock: Clock,
-    next_reclaim: AtomicU64,
+    /// Where a full store looks first for what has expired.
+    next_shard: AtomicUsize,
+    /// When a full store may walk through its leases again, in nanoseconds of its clock.
+    next_walk: AtomicU64,
+    filling: Filling,
 }
 
 /// What a [`MemoryStore`] holds at a moment, counted while it goes on working.
@@ -180,34 +188,46 @@ impl Inner {
         self.shards.iter().map(lock)
     }
 
-    /// Does `step`; when there is no room for it, clears away what has expired and does it again.
+    /// Does `step`; while there is no room for it, clears away what has expired and does it again.
     fn with_room<T>(
         &self,
         now: Moment,
         step: impl Fn(Moment) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        match step(now) {
-            Err(StoreError::Full) if self.reclaim(now) => step(now),
-            answer => answer,
+        loop {
+            match step(now) {
+                Err(StoreError::Full) if self.reclaim(now) => {}
+                answer => return answer,
+            }
         }
     }
 
+    /// Clears away some of what has expired, of any shard; `false` when there is nothing.
+    #[cold]
     fn reclaim(&self, now: Moment) -> bool {
-        let due = self.next_reclaim.load(Ordering::Relaxed);
-        let next = now.after(RECLAIM_EVERY).as_nanos();
-        now.as_nanos() >= due
+        let count = self.shards.len();
+        let first = self.next_shard.fetch_add(1, Ordering::Relaxed);
+        let of = |nth: usize| lock(&self.shards[first.wrapping_add(nth) % count]);
+        if (0..count).any(|nth| of(nth).purge_due(now, RECLAIM) > 0) {
+            return true;
+        }
+        let (due, next) =
+            (self.next_walk.load(Ordering::Relaxed), now.after(WALK_EVERY).as_nanos());
+        let walks = now.as_nanos() >= due
             && self
-                .next_reclaim
+                .next_walk
                 .compare_exchange(due, next, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
-            && self.purge(now, RECLAIM) > 0
+                .is_ok();
+        walks
+            && self.all_shards().map(|mut shard| shard.purge_lapsed(now, usize::MAX)).sum::<usize>()
+                > 0
     }
 
     fn purge(&self, now: Moment, limit: usize) -> usize {
         let mut removed = 0;
         for mut shard in self.all_shards() {
-            removed += shard.purge_held(now, limit - removed);
-            removed += shard.purge_records(now, limit - removed);
+            removed += shard.purge_lapsed(now, limit - removed);
+            removed += shard.purge_due(now, limit - removed);
             if removed == limit {
                 break;
             }
@@ -241,6 +261,17 @@ impl Inner {
         Ok(Acquired::Granted(lease))
     }
 
+    /// Ends a lease without an outcome.
+    fn give_back(
+        &self,
+        lease: &Lease,
+        now: Moment,
+        how: impl FnOnce(&mut Held),
+    ) -> Result<(), StoreError> {
+        let (place, mut shard) = self.at(&lease.key);
+        shard.give_back(place, lease, now, how)
+    }
+
     /// Does `step` with what a lease holds.
     fn owned<T>(
         &self,
@@ -261,7 +292,14 @@ impl MemoryStore {
         request: &AcquireRequest<'_>,
         since: Instant,
     ) -> Result<Acquired, StoreError> {
-        self.0.with_room(self.0.clock.at(since), |now| self.0.acquire(request, now))
+        let now = self.0.clock.at(since);
+        let acquired = self.0.with_room(now, |now| self.0.acquire(request, now));
+        if let Ok(Acquired::Granted(_)) = acquired
+            && self.0.filling.has_moved(&self.0.ledger)
+        {
+            self.0.filling.tell(&self.0, now);
+        }
+        acquired
     }
 
     pub(crate) fn complete_at_once(
@@ -281,10 +319,7 @@ impl MemoryStore {
         retention: Duration,
     ) -> Result<(), StoreError> {
         let now = self.0.clock.now();
-        self.0.owned(lease, now, |held| {
-            held.release(retention, now);
-            Ok(())
-        })
+        self.0.give_back(lease, now, |held| held.release(retention, now))
     }
 
     pub(crate) fn free_at_once(
@@ -293,10 +328,7 @@ impl MemoryStore {
         retention: Duration,
     ) -> Result<(), StoreError> {
         let now = self.0.clock.now();
-        self.0.owned(lease, now, |held| {
-            held.free(retention, now);
-            Ok(())
-        })
+        self.0.give_back(lease, now, |held| held.free(retention, now))
     }
 }
 
@@ -338,10 +370,7 @@ impl Store for MemoryStore {
 
     async fn abandon(&self, lease: &Lease) -> Result<(), StoreError> {
         let now = self.0.clock.now();
-        self.0.owned(lease, now, |held| {
-            held.abandon(now);
-            Ok(())
-        })
+        self.0.give_back(lease, now, |held| held.abandon(now))
     }
 
     async fn save_step(&self, lease: &Lease, name: &str, value: Bytes) -> Result<(), StoreError> {

@@ -3,13 +3,19 @@
 
 use std::{
     io::{self, Write},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
-use idempotent_runtime::{DoNotRecord, NoEffect, OnAbandoned, OnStoreError, StepError};
+use idempotent_runtime::{
+    DoNotRecord, Idempotency, MemoryStore, NoEffect, OnAbandoned, OnStoreError, StepError,
+    Store as _,
+};
 use idempotent_tests::{Fault, Gate, Request, Step, post};
 use tokio::time::sleep;
 use tracing::{Dispatch, Level, subscriber::DefaultGuard};
@@ -307,4 +313,46 @@ async fn a_handler_that_outlives_max_run_has_one_line() {
         gate.open();
         slow.answer().await;
     }
+}
+
+/// CASES 89: a store that fills says so in time, twice, and again when it fills again.
+#[tokio::test(start_paused = true)]
+async fn a_memory_store_that_fills_warns_at_half_and_at_nine_tenths() {
+    let store = MemoryStore::builder().budget(64 * 1024).build();
+    let handler = Handler::pays();
+    let settings = Idempotency::builder(store.clone()).ttl(Duration::from_hours(1));
+    let (process, logs) = (Process::with(settings, &handler), Logs::new());
+    let (process, keys) = (&process, AtomicUsize::new(0));
+    let fill = async |percent: usize| {
+        loop {
+            let usage = store.usage();
+            if usage.bytes * 100 >= usage.budget * percent {
+                break;
+            }
+            sleep(Duration::from_secs(1)).await;
+            let nth = keys.fetch_add(1, Ordering::Relaxed);
+            process.send(ask("/pay", &nth.to_string())).await;
+        }
+    };
+    let half: &[&str] = &["WARN", "keys=", "budget=65536", "percent=50", "full_in_seconds=", "ttl"];
+    let nearly: &[&str] = &["WARN", "percent=90", "`MemoryStore::builder().budget(…)`"];
+    fill(48).await;
+    logs.assert_are(&[]);
+    fill(80).await;
+    logs.assert_are(&[half]);
+    fill(95).await;
+    logs.assert_are(&[half, nearly]);
+    // About 310 bytes a second were taken, since four tenths and since eight.
+    let said = |line: usize, field: &str| {
+        let line = &logs.lines()[line];
+        let value = line.split(&format!("{field}=")).nth(1).unwrap().split(' ').next().unwrap();
+        value.parse::<f64>().unwrap()
+    };
+    assert!((250.0..400.0).contains(&said(0, "bytes_per_second")), "{:?}", logs.lines());
+    assert!((80.0..140.0).contains(&said(0, "full_in_seconds")), "{:?}", logs.lines());
+    assert!((10.0..35.0).contains(&said(1, "full_in_seconds")), "{:?}", logs.lines());
+    sleep(Duration::from_hours(24)).await;
+    store.purge_expired(usize::MAX).await.unwrap();
+    fill(80).await;
+    logs.assert_are(&[half, nearly, half]);
 }

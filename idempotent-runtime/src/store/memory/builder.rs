@@ -1,11 +1,15 @@
 //! How a [`MemoryStore`] is made.
 
-use std::sync::{Arc, Mutex, atomic::AtomicU64};
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU64, AtomicUsize},
+};
 
 use super::{
     Inner, MemoryStore,
     budget::Ledger,
     clock::{Clock, Tokens},
+    filling::Filling,
     records::Evicting,
     shard::Shard,
 };
@@ -78,7 +82,9 @@ impl MemoryStoreBuilder {
             budget,
             tokens: Tokens::new(),
             clock,
-            next_reclaim: AtomicU64::new(0),
+            next_shard: AtomicUsize::new(0),
+            next_walk: AtomicU64::new(0),
+            filling: Filling::new(limit),
         }))
     }
 }

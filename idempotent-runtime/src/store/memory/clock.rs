@@ -47,6 +47,10 @@ impl Moment {
         now >= self
     }
 
+    pub(super) fn until(self, later: Self) -> Duration {
+        later.remaining(self)
+    }
+
     pub(super) fn remaining(self, now: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(now.0))
     }

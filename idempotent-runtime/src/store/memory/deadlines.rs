@@ -1,4 +1,4 @@
-//! When the records of a shard expire, and what each of them is charged.
+//! When the records of a shard expire and its remembered keys are forgotten.
 
 use std::{
     cmp::Reverse,
@@ -10,13 +10,20 @@ use super::clock::Moment;
 /// Below this many entries a table is not worth shrinking.
 const SMALL: usize = 64;
 
-/// The end of a record. Told by the hash of its key and the moment: of two records that agree in
-/// both, both have expired.
+/// The end of a record or of a remembered key. Told by the hash of its key and the moment: of two that
+/// agree in both, both have expired.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) struct Deadline {
     pub(super) at: Moment,
     pub(super) hash: u64,
+    /// What the ledger is charged for a record; 0 of a remembered key, which has its own charge.
     pub(super) charged: usize,
+}
+
+impl Deadline {
+    pub(super) fn is_of_record(self) -> bool {
+        self.charged > 0
+    }
 }
 
 /// In a queue where they come in order, as those of one ttl do; those that end sooner than an earlier
@@ -66,17 +73,15 @@ impl Deadlines {
         popped
     }
 
-    /// Takes those of one hash: a walk through all.
-    pub(super) fn take(&mut self, hash: u64, mut taken: impl FnMut(Deadline)) {
-        let mut keep = |deadline: &Deadline| {
-            let found = deadline.hash == hash;
-            if found {
-                taken(*deadline);
-            }
-            !found
-        };
+    /// Keeps those that are to be kept: a walk through all.
+    pub(super) fn retain(&mut self, mut keep: impl FnMut(&Deadline) -> bool) {
         self.in_order.retain(&mut keep);
         self.others.retain(|Reverse(deadline)| keep(deadline));
+        self.shrink();
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.in_order.len() + self.others.len()
     }
 
     #[cfg(test)]
@@ -121,11 +126,10 @@ mod tests {
         assert!(due(&mut deadlines, 0).is_empty());
         assert_eq!(due(&mut deadlines, 5), [0, 2, 5]);
         assert_eq!(due(&mut deadlines, 8), [4]);
-        assert_eq!(deadlines.in_order.len() + deadlines.others.len(), 3);
-        let mut taken = 0;
-        deadlines.take(3, |deadline| taken += deadline.charged);
-        assert_eq!(taken, 1);
+        assert_eq!(deadlines.len(), 3);
+        deadlines.retain(|deadline| deadline.hash != 3);
+        assert_eq!(deadlines.len(), 2);
         assert_eq!(due(&mut deadlines, 12), [1, 6]);
-        assert_eq!(deadlines.in_order.len() + deadlines.others.len(), 0);
+        assert_eq!(deadlines.len(), 0);
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::{
-    budget::{Charge, STEP_RESERVE, step_cost},
+    budget::{Charge, KEY_COST, REMEMBERED_COST, STEP_RESERVE, step_cost, steps_cost},
     clock::{Moment, Tokens},
 };
 use crate::{
@@ -92,8 +92,24 @@ impl Held {
         }
     }
 
+    pub(super) fn forgotten_at(&self) -> Moment {
+        self.phase.forgotten_at()
+    }
+
     pub(super) fn is_forgotten(&self, now: Moment) -> bool {
-        self.phase.forgotten_at().has_come(now)
+        self.forgotten_at().has_come(now)
+    }
+
+    /// It was given back: room is kept for what is known, and for no record.
+    pub(super) fn put_aside(&mut self) {
+        self.reserved = 0;
+        let name = self.operation.own_bytes();
+        self.charge.set(REMEMBERED_COST + name + steps_cost(&self.steps));
+    }
+
+    /// It is leased again. A key that is known is not refused for want of room.
+    pub(super) fn take_up(&mut self) {
+        self.charge.set(KEY_COST + steps_cost(&self.steps));
     }
 
     /// Whether nothing is known of it for anybody who asks.
@@ -184,19 +200,11 @@ impl Held {
 
     pub(super) fn release(&mut self, retention: Duration, now: Moment) {
         self.phase = Phase::Released { forgotten_at: now.after(retention) };
-        self.give_back_reserved();
     }
 
     pub(super) fn free(&mut self, retention: Duration, now: Moment) {
         self.phase = Phase::Freed { forgotten_at: now.after(retention) };
-        self.give_back_reserved();
-        let saved = self.steps.iter().map(|(name, value)| step_cost(name, value)).sum();
-        self.charge.shrink(saved);
         self.steps = SavedSteps::default();
-    }
-
-    fn give_back_reserved(&mut self) {
-        self.charge.shrink(std::mem::take(&mut self.reserved) as usize * STEP_RESERVE);
     }
 
     /// Makes room for the result of one more step. That of a step which failed is kept until the lease ends.
@@ -212,13 +220,12 @@ impl Held {
             Some(_) => return Err(StoreError::StepConflict { name: name.into() }),
             None => {}
         }
-        let cost = step_cost(name, value);
+        let cost = step_cost(&self.steps, name, value);
         if self.reserved == 0 {
             self.charge.grow(cost)?;
         } else {
             self.reserved -= 1;
-            self.charge.shrink(STEP_RESERVE);
-            self.charge.overgrow(cost);
+            self.charge.exchange(STEP_RESERVE, cost);
         }
         // Not as a part of a larger buffer, which would live as long.
         self.steps.insert(name.to_owned(), Bytes::copy_from_slice(value));

@@ -25,9 +25,6 @@ use crate::{hash::Seeded, key::StorageKey, record::Record};
 /// and what is alive must not vanish.
 const GRACE: Duration = Duration::from_mins(1);
 
-/// Below this many entries a table is not worth shrinking.
-const SMALL: usize = 64;
-
 /// A record and when it ends.
 #[derive(Clone, Debug)]
 pub(super) struct Outcome {
@@ -109,10 +106,8 @@ impl Records {
 
     /// Gives memory back when most of it is not used any more.
     pub(super) fn shrink(&mut self) {
-        if let Self::Kept(records) = self
-            && records.capacity() > SMALL.max(4 * records.len())
-        {
-            records.shrink_to(2 * records.len());
+        if let Self::Kept(records) = self {
+            records.shrink();
         }
     }
 }

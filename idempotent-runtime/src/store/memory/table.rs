@@ -29,6 +29,9 @@ impl<'a> Place<'a> {
     }
 }
 
+/// Below this many entries a table is not worth shrinking.
+const SMALL: usize = 64;
+
 #[derive(Debug)]
 pub(super) struct Table<V> {
     entries: HashTable<(StorageKey, V)>,
@@ -72,10 +75,11 @@ impl<V> Table<V> {
     }
 
     /// Sets the value of a key that has none.
-    pub(super) fn insert_new(&mut self, place: Place<'_>, value: V) {
+    pub(super) fn insert_new(&mut self, place: Place<'_>, value: V) -> &mut V {
         let hasher = self.hasher;
-        self.entries
-            .insert_unique(place.hash, (*place.key, value), |(key, _)| hasher.hash_one(key));
+        let entry = (*place.key, value);
+        let entry = self.entries.insert_unique(place.hash, entry, |(key, _)| hasher.hash_one(key));
+        &mut entry.into_mut().1
     }
 
     pub(super) fn remove(&mut self, place: Place<'_>) -> Option<V> {
@@ -87,14 +91,25 @@ impl<V> Table<V> {
         self.entries.find_entry(place.hash, |(key, _)| key == place.key).map(Found).ok()
     }
 
-    /// Removes a value that is known by the hash of its key.
-    pub(super) fn remove_if(&mut self, hash: u64, is_it: impl Fn(&V) -> bool) {
-        // The table itself compares a few bits of the hash.
-        let found =
-            |(key, value): &(StorageKey, V)| is_it(value) && self.hasher.hash_one(key) == hash;
-        if let Ok(entry) = self.entries.find_entry(hash, found) {
-            entry.remove();
-        }
+    /// Removes a value that is known by the hash of its key, and says whether there was one.
+    pub(super) fn remove_if(&mut self, hash: u64, is_it: impl Fn(&V) -> bool) -> bool {
+        let hasher = self.hasher;
+        let found = self.entries.find_entry(hash, Self::by_hash(hasher, hash, is_it));
+        found.map(OccupiedEntry::remove).is_ok()
+    }
+
+    /// Whether there is a value that is known by the hash of its key.
+    pub(super) fn has(&self, hash: u64, is_it: impl Fn(&V) -> bool) -> bool {
+        self.entries.find(hash, Self::by_hash(self.hasher, hash, is_it)).is_some()
+    }
+
+    /// The table itself compares a few bits of the hash.
+    fn by_hash(
+        hasher: Seeded,
+        hash: u64,
+        is_it: impl Fn(&V) -> bool,
+    ) -> impl Fn(&(StorageKey, V)) -> bool {
+        move |(key, value)| is_it(value) && hasher.hash_one(key) == hash
     }
 
     /// Removes at most `limit` of those that `is_over`, and says how many.
@@ -118,9 +133,12 @@ impl<V> Table<V> {
         self.entries.capacity()
     }
 
-    pub(super) fn shrink_to(&mut self, capacity: usize) {
-        let hasher = self.hasher;
-        self.entries.shrink_to(capacity, |(key, _)| hasher.hash_one(key));
+    /// Gives memory back when most of it is not used any more.
+    pub(super) fn shrink(&mut self) {
+        if self.capacity() > SMALL.max(4 * self.len()) {
+            let hasher = self.hasher;
+            self.entries.shrink_to(2 * self.len(), |(key, _)| hasher.hash_one(key));
+        }
     }
 }
 

@@ -67,14 +67,15 @@ async fn keys_that_the_store_knows_go_on_when_it_is_full() {
     let lease = repeated.granted(&store);
     done(store.release(&ask(2).granted(&store), RETENTION)).unwrap();
     done(store.abandon(&ask(3).granted(&store))).unwrap();
-    assert!(is_full(&store, 4));
+    ask(4).granted(&store);
+    assert!(is_full(&store, 5));
 
     assert_eq!(repeated.granted(&store), lease);
     assert_eq!(ask(2).granted(&store).attempt, 2);
     assert_eq!(ask(3).granted(&store).attempt, 2);
-    assert!(is_full(&store, 4));
-    assert!(matches!(state(&store, 4), KeyState::Absent));
-    assert_eq!(store.usage().bytes, store.usage().budget);
+    assert!(is_full(&store, 5));
+    assert!(matches!(state(&store, 5), KeyState::Absent));
+    assert_eq!(store.usage().bytes, 4 * budget::KEY_COST);
 }
 
 /// CASES 36: records of 0 bytes and of exactly the cap; whoever was granted a lease can record.
@@ -97,44 +98,90 @@ async fn a_lease_in_a_full_store_records_whatever_its_outcome_takes() {
 #[tokio::test(start_paused = true)]
 async fn room_comes_back_with_every_way_a_key_can_end() {
     let store = room_for(1);
-    let fill = |n: u32| {
+    let fill = |n: u32, bytes| {
         assert!(is_full(&store, n + 1000));
-        assert_eq!(store.usage().bytes, store.usage().budget);
+        assert_eq!(store.usage().bytes, bytes);
     };
     ask(1).granted(&store);
-    fill(1);
+    fill(1, budget::KEY_COST);
     assert!(forget(&store, 1));
 
     done(store.release(&ask(2).granted(&store), RETENTION)).unwrap();
-    fill(2);
+    fill(2, budget::REMEMBERED_COST);
     advance(RETENTION).await;
 
     done(store.abandon(&ask(3).granted(&store))).unwrap();
-    fill(3);
+    fill(3, budget::REMEMBERED_COST);
     advance(RETENTION).await;
 
+    done(store.free(&ask(4).granted(&store), LEASE)).unwrap();
+    fill(4, budget::REMEMBERED_COST);
+    advance(LEASE).await;
+
     // Forgotten and asked for again: its own room is enough.
-    ask(4).granted(&store);
-    fill(4);
+    ask(5).granted(&store);
+    fill(5, budget::KEY_COST);
     advance(LEASE + RETENTION).await;
-    ask(4).other_request().granted(&store);
-    fill(4);
+    ask(5).other_request().granted(&store);
+    fill(5, budget::KEY_COST);
     advance(LEASE + RETENTION).await;
 
-    let lease = ask(5).granted(&store);
+    let lease = ask(6).granted(&store);
     done(store.complete(&lease, record(&[7; budget::KEY_COST - budget::RECORD_COST]), TTL))
         .unwrap();
-    fill(5);
+    fill(6, budget::KEY_COST);
     advance(TTL).await;
-    assert!(!is_full(&store, 6));
+    assert!(!is_full(&store, 7));
 }
 
+/// CASES 75: what has expired is reclaimed as fast as new keys come, whatever it was.
 #[tokio::test(start_paused = true)]
-async fn a_full_store_is_searched_for_expired_keys_once_a_second_at_most() {
+async fn a_full_store_takes_new_keys_as_fast_as_old_ones_expire() {
+    let store = room_for(64);
+    let mut n = 0;
+    let mut next = || {
+        n += 1;
+        n
+    };
+    // Until it is full: one each millisecond, and each expires by itself after a second.
+    let short = Duration::from_secs(1);
+    let mut granted = [0; 3];
+    for millis in 0..3000 {
+        advance(Duration::from_millis(1)).await;
+        let n = next();
+        match ask(n).of(&store) {
+            Ok(Acquired::Granted(lease)) => {
+                granted[millis / 1000] += 1;
+                match n % 4 {
+                    0 => done(store.complete(&lease, record(b"42"), short)).unwrap(),
+                    1 => done(store.release(&lease, short)).unwrap(),
+                    2 => done(store.free(&lease, short)).unwrap(),
+                    _ => {
+                        let short = Ask { retention: Retention::For(short), ..ask(next()) };
+                        done(store.release(&lease, Duration::ZERO)).unwrap();
+                        if let Ok(Acquired::Granted(lease)) = short.of(&store) {
+                            done(store.abandon(&lease)).unwrap();
+                        }
+                    }
+                }
+            }
+            Err(StoreError::Full) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    // It is full with about 200, and as many go out in each second as come in.
+    let [first, others @ ..] = granted;
+    assert!(first < 500 && others.iter().all(|granted| granted * 5 > first * 4), "{granted:?}");
+}
+
+/// CASES 75: leases that lapsed without a word are found by a walk, which is not made for each request.
+#[tokio::test(start_paused = true)]
+async fn a_full_store_walks_through_its_leases_once_a_second_at_most() {
     let store = room_for(200);
+    let short = Duration::from_millis(250);
     for n in 0..200 {
-        let lease = ask(n).granted(&store);
-        done(store.release(&lease, Duration::from_millis(500))).unwrap();
+        let ask = Ask { retention: Retention::For(short), ..ask(n).lease_for(short) };
+        ask.granted(&store);
     }
     assert!(is_full(&store, 1000));
     advance(before(Duration::from_secs(1))).await;
@@ -142,6 +189,32 @@ async fn a_full_store_is_searched_for_expired_keys_once_a_second_at_most() {
     advance(INSTANT).await;
     assert!(!is_full(&store, 1000));
     assert_eq!(store.usage().bytes, budget::KEY_COST);
+}
+
+/// CASES 75: a key that fails and is tried again for a day leaves no deadline for each time.
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_given_back_many_times_takes_the_room_of_one() {
+    let room = |store: &MemoryStore| store.0.all_shards().map(|shard| shard.room()).max().unwrap();
+    let store = MemoryStore::new();
+    for n in 0..10_000 {
+        let lease = ask(1).granted(&store);
+        match n % 3 {
+            0 => done(store.release(&lease, TTL)).unwrap(),
+            1 => done(store.abandon(&lease)).unwrap(),
+            _ => {
+                done(store.abandon(&lease)).unwrap();
+                done(store.release(&lease, TTL)).unwrap();
+            }
+        }
+        advance(Duration::from_millis(1)).await;
+    }
+    assert!(room(&store) <= 512, "{}", room(&store));
+    assert_eq!(store.usage().bytes, budget::REMEMBERED_COST);
+    complete(&store, &ask(1).granted(&store), b"at last");
+    assert_eq!(ask(1).replayed(&store).0, record(b"at last"));
+    advance(TTL).await;
+    purge(&store);
+    assert_eq!(store.usage().bytes, 0);
 }
 
 #[tokio::test(start_paused = true)]

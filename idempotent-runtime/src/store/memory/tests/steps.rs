@@ -62,7 +62,7 @@ async fn steps_are_forgotten_with_the_key() {
 
 #[tokio::test(start_paused = true)]
 async fn a_step_without_room_is_refused_and_the_lease_goes_on() {
-    let store = MemoryStore::builder().budget(budget::KEY_COST + 1000).build();
+    let store = MemoryStore::builder().budget(budget::KEY_COST + 1500).build();
     let lease = ask(1).granted(&store);
     save(&store, &lease, "fits", &[7; 500]).unwrap();
     let answer = save(&store, &lease, "does not", &[7; 500]);
