@@ -18,7 +18,7 @@ pub(super) const EVICTABLE_COST: usize = 640;
 /// the lease and its key take.
 pub(super) const KEY_COST: usize = EVICTABLE_COST + 512;
 /// What a key costs that was given back, beside a name of its own and its steps: its entry and the slack
-/// of the table, what is known of it, and its deadline. Measured by `tests/tests/scale.rs`.
+/// of the table, what is known of it, and its deadline. Measured by `tests/tests/failures.rs`.
 pub(super) const REMEMBERED_COST: usize = 352;
 /// The first node of the map of steps, which has room for several.
 const STEPS_COST: usize = 704;
