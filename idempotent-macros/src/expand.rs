@@ -12,13 +12,25 @@ use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{Expr, Type, ext::IdentExt as _, spanned::Spanned as _};
 
-use crate::{model::Common, parse::unparenthesized};
+use crate::{
+    model::{Common, Compared},
+    parse::unparenthesized,
+};
 
 /// The module that generated code, and nobody else, may name.
 fn private(common: &Common, place: Span) -> TokenStream {
     let default = || quote_spanned!(place=> ::idempotent_runtime);
     let path = common.crate_path.as_ref().map_or_else(default, ToTokens::to_token_stream);
     quote_spanned!(place=> #path::__private)
+}
+
+/// What has to be the same in a retry, where it is a value.
+fn compared(compared: Option<&Compared>) -> Option<TokenStream> {
+    match compared? {
+        Compared::Json => None,
+        Compared::Content(expr) => Some(call_with("fingerprint_content", expr)),
+        Compared::Expression(expr) => Some(call_with("fingerprint", expr)),
+    }
 }
 
 fn call_with(method: &str, expr: &Expr) -> TokenStream {

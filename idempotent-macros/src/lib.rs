@@ -55,7 +55,10 @@ use self::{ctxt::Ctxt, function::Function, handler::Handler, model::Attribute, p
 /// | `ttl = "24h"` | How long a record is replayed, from the end of the operation. | 24 h |
 /// | `scope = user.id` | Whose key it is: two scopes never share one. An empty one is none. | Credentials are part of the fingerprint. |
 /// | `shared` | Everybody shares the keys, on purpose: credentials do not count. | Credentials are part of the fingerprint; a warning where there are none. |
-/// | `fingerprint = (&body.amount, &body.currency)` | What has to be the same for a request to be a retry, besides method and path. | Query and body. |
+/// | `fingerprint = (&body.amount, &body.currency)` | What has to be the same for a request to be a retry, besides method, path and preconditions. | Query and body. |
+/// | `fingerprint = hash(order)` | The same of a value that implements `Serialize`, as in `key = hash(order)`. | |
+/// | `fingerprint = json` | Query, and the body by its value as JSON: neither the order of members nor white space counts, for clients that serialise anew (`&json` is an argument of that name). | |
+/// | `fingerprint_headers = ["X-Account", "X-Dry-Run"]` | Header fields that decide about the effect: a retry with other values is another request. Those of `IdempotencyBuilder::fingerprint_headers` count besides. | |
 /// | `lease = "30s"` | How long a process that died blocks the key. Renewed while the handler runs. | 30 s |
 /// | `wait = "10s"` | How long a duplicate waits for the outcome of the first; `"0s"` answers `409` at once. | 10 s |
 /// | `optional` | A request without a key runs unguarded. | It gets `400`. |
@@ -163,6 +166,7 @@ fn guard(attribute: TokenStream, item: &TokenStream) -> TokenStream {
 /// | `ttl = "7d"` | How long a value is replayed, from the end of the call. | 24 h |
 /// | `scope = event.tenant` | Whose key it is: two scopes never share one. | One scope for all. |
 /// | `fingerprint = (&event.amount, &event.currency)` | What has to be the same for a call to be a repetition. | The key alone. |
+/// | `fingerprint = hash(event)` | The same of a value that implements `Serialize`, as in `key = hash(event)`. | |
 /// | `attempt = attempt` | Binds the attempt in the body: a `ValueAttempt<T>`. | |
 /// | `lease = "30s"` | How long a process that died blocks the key. Renewed while the function runs. | 30 s |
 /// | `wait = "10s"` | How long a duplicate waits for the value of the first. | 10 s |

@@ -20,7 +20,7 @@ pub(crate) enum Attribute {
 /// default, which is written once, there.
 pub(crate) struct Common {
     pub(crate) crate_path: Option<Path>,
-    pub(crate) fingerprint: Option<Expr>,
+    pub(crate) fingerprint: Option<Compared>,
     pub(crate) lease: Option<Duration>,
     pub(crate) on_abandoned: Option<OnAbandoned>,
     pub(crate) on_record_failure: Option<OnRecordFailure>,
@@ -34,6 +34,8 @@ pub(crate) struct Common {
 /// `#[idempotent]`.
 pub(crate) struct Guard {
     pub(crate) common: Common,
+    /// In lower case and in the order of the alphabet.
+    pub(crate) fingerprint_headers: Vec<LitStr>,
     pub(crate) key: Key,
     pub(crate) optional: bool,
     pub(crate) record: Option<RecordRule>,
@@ -59,6 +61,16 @@ pub(crate) enum Key {
     /// `hash(…)` of an expression over the handler's arguments.
     Content(Expr),
     /// An expression over the handler's arguments.
+    Expression(Expr),
+}
+
+/// What has to be the same in a retry.
+pub(crate) enum Compared {
+    /// The body by its value as JSON.
+    Json,
+    /// `hash(…)` of an expression over the arguments.
+    Content(Expr),
+    /// An expression over the arguments.
     Expression(Expr),
 }
 

@@ -21,8 +21,8 @@ use self::{names::Name, slot::Slot};
 use crate::{
     ctxt::Ctxt,
     model::{
-        Attribute, Common, FunctionGuard, FunctionKey, Guard, Key, OnAbandoned, OnRecordFailure,
-        OnStoreError, RecordRule, Spawn,
+        Attribute, Common, Compared, FunctionGuard, FunctionKey, Guard, Key, OnAbandoned,
+        OnRecordFailure, OnStoreError, RecordRule, Spawn,
     },
 };
 
@@ -39,7 +39,8 @@ pub(crate) struct Options {
 struct Slots {
     attempt: Slot<Ident>,
     crate_path: Slot<Path>,
-    fingerprint: Slot<Expr>,
+    fingerprint: Slot<Compared>,
+    fingerprint_headers: Slot<Vec<LitStr>>,
     function_key: Slot<FunctionKey>,
     key: Slot<Key>,
     lease: Slot<Duration>,
@@ -101,7 +102,10 @@ impl Options {
         match text.as_str() {
             "attempt" => slots.attempt.set(ctxt, value::binding(&name, input), name),
             "crate" => slots.crate_path.set(ctxt, value::crate_path(&name, input), name),
-            "fingerprint" => slots.fingerprint.set(ctxt, value::over_arguments(&name, input), name),
+            "fingerprint" => slots.fingerprint.set(ctxt, key::fingerprint(&name, input), name),
+            "fingerprint_headers" => {
+                slots.fingerprint_headers.set(ctxt, key::field_names(&name, input), name)
+            }
             "key" if attribute == Attribute::Function => {
                 slots.function_key.set(ctxt, key::function_key(&name, input), name)
             }
@@ -155,7 +159,9 @@ impl Options {
             ctxt.push(Error::new_spanned(scope, message));
         }
         let (record, runtime) = (slots.record.take(), slots.runtime.take());
-        Some(Guard { common: slots.common(), key, optional, record, runtime, shared, spawn })
+        let fingerprint_headers = slots.fingerprint_headers.take().unwrap_or_default();
+        let common = slots.common();
+        Some(Guard { common, fingerprint_headers, key, optional, record, runtime, shared, spawn })
     }
 
     /// `#[idempotent_fn]`, if nothing was wrong with it.
@@ -244,6 +250,8 @@ mod tests {
         assert_eq!(guard.record, Some(RecordRule::Success));
         assert_eq!(guard.spawn, Spawn::Inline);
         assert!(guard.optional);
+        let names: Vec<_> = guard.fingerprint_headers.iter().map(LitStr::value).collect();
+        assert_eq!(names, ["x-account", "x-dry-run"]);
     }
 
     #[test]

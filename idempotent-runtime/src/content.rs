@@ -1,9 +1,20 @@
 //! Content keys: when what is asked for is its own name.
 
+#[cfg(feature = "axum")]
+mod json;
+
+use std::fmt;
+
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::key_part::{KeyEncoder, KeyPart};
+#[cfg(feature = "axum")]
+pub(crate) use self::json::digest_of_json;
+
+use crate::{
+    key::write_hex,
+    key_part::{KeyEncoder, KeyPart},
+};
 
 /// The digest of a value, to use as an idempotency key where a message has no id of its own: what
 /// `key = hash(event)` stands for.
@@ -32,7 +43,7 @@ use crate::key_part::{KeyEncoder, KeyPart};
 /// assert_eq!(one, same);
 /// # Ok::<(), serde_json::Error>(())
 /// ```
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ContentKey([u8; 32]);
 
 impl ContentKey {
@@ -43,10 +54,23 @@ impl ContentKey {
     /// When `value` has no form in JSON: its `Serialize` fails, or a map in it has names that are
     /// not strings, numbers or the like.
     pub fn of<T: Serialize + ?Sized>(value: &T) -> Result<Self, serde_json::Error> {
-        let mut encoder = KeyEncoder::new(b'C');
-        encode(&serde_json::to_value(value)?, &mut encoder);
-        Ok(Self(encoder.digest(None, &[])))
+        Ok(Self(digest(&serde_json::to_value(value)?)))
     }
+}
+
+impl fmt::Debug for ContentKey {
+    /// Shows 8 hex digits: who knows the content can tell it by its digest.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ContentKey(")?;
+        write_hex(f, &self.0[..4])?;
+        f.write_str(")")
+    }
+}
+
+fn digest(value: &Value) -> [u8; 32] {
+    let mut encoder = KeyEncoder::new(b'C');
+    encode(value, &mut encoder);
+    encoder.digest(None, &[])
 }
 
 impl KeyPart for ContentKey {

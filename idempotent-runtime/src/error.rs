@@ -22,7 +22,7 @@ pub enum Error {
         /// Which function.
         operation: &'static str,
     },
-    /// The value of `key = hash(…)` has no form in JSON. Nothing was executed.
+    /// The value of `key = hash(…)` or `fingerprint = hash(…)` has no form in JSON. Nothing was executed.
     KeyInvalid {
         /// Which function.
         operation: &'static str,
@@ -183,7 +183,8 @@ impl fmt::Display for Error {
             }
             Self::KeyInvalid { operation, .. } => write!(
                 f,
-                "the key of `{operation}` could not be made of its content; it was not executed"
+                "the key or fingerprint of `{operation}` could not be made of its content; it was not \
+                 executed"
             ),
             Self::KeyReused { operation } => write!(
                 f,

@@ -65,6 +65,8 @@ pub(crate) struct RequestDigest<'a, C, P> {
 pub(crate) enum Content<'a> {
     /// Query and raw body.
     Raw { query: Option<&'a [u8]>, body: &'a [u8] },
+    /// Query, and the body by its value as JSON: the digest of that.
+    Json { query: Option<&'a [u8]>, digest: [u8; 32] },
     /// The value of `fingerprint = …`, which replaces both.
     Expression(&'a [u8; 32]),
 }
@@ -73,6 +75,7 @@ impl fmt::Debug for Content<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Raw { .. } => "Raw",
+            Self::Json { .. } => "Json",
             Self::Expression(_) => "Expression",
         })
     }
@@ -103,16 +106,27 @@ impl<C: FnOnce(&mut KeyEncoder), P: FnOnce(&mut KeyEncoder)> RequestDigest<'_, C
                 encoder.bytes(digest);
                 &[]
             }
+            Content::Json { query, digest } => {
+                write_query(query, encoder);
+                // No length is written so: what is raw is never taken for it.
+                encoder.map(1);
+                encoder.bytes(&digest);
+                &[]
+            }
             Content::Raw { query, body } => {
-                match query {
-                    Some(query) => encoder.text_bytes(query),
-                    None => encoder.absent(),
-                }
+                write_query(query, encoder);
                 encoder.length(body.len());
                 body
             }
         };
         Fingerprint(encoder.digest(secret, tail))
+    }
+}
+
+fn write_query(query: Option<&[u8]>, encoder: &mut KeyEncoder) {
+    match query {
+        Some(query) => encoder.text_bytes(query),
+        None => encoder.absent(),
     }
 }
 

@@ -41,7 +41,7 @@ pub struct Function {
     runtime: Idempotency,
     site: &'static Site,
     scope: Option<KeyEncoder>,
-    fingerprint: Option<Fingerprint>,
+    fingerprint: Result<Option<Fingerprint>, Error>,
     key: Result<StorageKey, Error>,
     asked: Option<Asked>,
 }
@@ -50,7 +50,8 @@ pub struct Function {
 impl Function {
     pub fn new(runtime: &Idempotency, site: &'static Site) -> Self {
         let key = Err(Error::KeyMissing { operation: site.operation() });
-        Self { runtime: runtime.clone(), site, scope: None, fingerprint: None, key, asked: None }
+        let (runtime, fingerprint) = (runtime.clone(), Ok(None));
+        Self { runtime, site, scope: None, fingerprint, key, asked: None }
     }
 
     #[must_use]
@@ -76,8 +77,20 @@ impl Function {
         encoder.text(self.site.operation());
         content.encode(&mut encoder);
         let digest = encoder.digest(self.runtime.settings().secret.as_ref(), &[]);
-        self.fingerprint = Some(Fingerprint::from_bytes(digest));
+        self.fingerprint = Ok(Some(Fingerprint::from_bytes(digest)));
         self
+    }
+
+    #[must_use]
+    pub fn fingerprint_content<T: Serialize + ?Sized>(mut self, content: &T) -> Self {
+        match ContentKey::of(content) {
+            Ok(key) => self.fingerprint(&key),
+            Err(source) => {
+                self.fingerprint =
+                    Err(Error::KeyInvalid { operation: self.site.operation(), source });
+                self
+            }
+        }
     }
 
     #[must_use]
@@ -162,7 +175,7 @@ impl Function {
         let key = key?;
         // Without `fingerprint = …` nothing but the key tells two calls apart, and it is the digest of
         // operation, scope and key already.
-        let fingerprint = fingerprint.unwrap_or_else(|| Fingerprint::from_bytes(*key.as_bytes()));
+        let fingerprint = fingerprint?.unwrap_or_else(|| Fingerprint::from_bytes(*key.as_bytes()));
         Ok(OneCall { runtime, site, operation: site.operation(), key, fingerprint, asked })
     }
 }

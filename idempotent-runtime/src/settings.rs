@@ -193,6 +193,12 @@ pub struct Spec {
     /// Whether everybody shares the keys, on purpose.
     #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
     pub(crate) shared: bool,
+    /// Whether the body counts by its value as JSON.
+    #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
+    pub(crate) fingerprint_json: bool,
+    /// Fields that decide about the effect, in lower case and in the order of the alphabet.
+    #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
+    pub(crate) fingerprint_headers: &'static [&'static str],
     ttl: Option<Duration>,
     lease: Option<Duration>,
     wait: Option<Duration>,
@@ -210,6 +216,8 @@ impl Spec {
             operation: None,
             optional: false,
             shared: false,
+            fingerprint_json: false,
+            fingerprint_headers: &[],
             ttl: None,
             lease: None,
             wait: None,
@@ -235,6 +243,18 @@ impl Spec {
     #[must_use]
     pub const fn shared(mut self) -> Self {
         self.shared = true;
+        self
+    }
+
+    #[must_use]
+    pub const fn fingerprint_json(mut self) -> Self {
+        self.fingerprint_json = true;
+        self
+    }
+
+    #[must_use]
+    pub const fn fingerprint_headers(mut self, names: &'static [&'static str]) -> Self {
+        self.fingerprint_headers = names;
         self
     }
 

@@ -55,6 +55,7 @@ where
                     .wait(idempotent_runtime::__private::Duration::new(1, 500000000))
                     .optional()
                     .record(idempotent_runtime::__private::RecordRule::Success)
+                    .fingerprint_headers(&["x-account", "x-dry-run"])
                     .on_abandoned(idempotent_runtime::__private::OnAbandoned::Halt)
                     .on_store_error(idempotent_runtime::__private::OnStoreError::Bypass)
                     .on_record_failure(

@@ -33,6 +33,7 @@ pub struct NewPayment {
     ttl = "7 days",
     scope = (tenant.id, tenant.region),
     fingerprint = (&new.amount, &new.currency),
+    fingerprint_headers = ["X-Dry-Run", "X-Account"],
     lease = "30s",
     wait = "1.5s",
     optional,

@@ -186,6 +186,7 @@ fn every_option_of_the_attribute_stands_in_the_readme_with_its_default() {
         "scope",
         "shared",
         "fingerprint",
+        "fingerprint_headers",
         "wait",
         "lease",
         "optional",

@@ -3,7 +3,7 @@
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
 use quote::{quote, quote_spanned};
 
-use super::{aim, borrowed, call_with, local, location, private, spec};
+use super::{aim, borrowed, call_with, compared, local, location, private, spec};
 use crate::{
     function::{Function, unpack},
     model::{FunctionGuard, FunctionKey},
@@ -52,10 +52,8 @@ pub(crate) fn expand(guard: &FunctionGuard, function: &Function) -> TokenStream 
 fn new_call(private: &TokenStream, guard: &FunctionGuard, ident: &Ident) -> TokenStream {
     let FunctionGuard { common, key, runtime, .. } = guard;
     let (spec, runtime) = (spec(private, common, ident, &TokenStream::new()), borrowed(runtime));
-    let parts = [("scope", &common.scope), ("fingerprint", &common.fingerprint)];
-    let parts = parts
-        .into_iter()
-        .filter_map(|(method, expr)| expr.as_ref().map(|expr| call_with(method, expr)));
+    let scope = common.scope.as_ref().map(|scope| call_with("scope", scope));
+    let fingerprint = compared(common.fingerprint.as_ref());
     let key = match key {
         FunctionKey::Content(expr) => call_with("key_content", expr),
         FunctionKey::Expression(expr) => call_with("key", expr),
@@ -67,6 +65,6 @@ fn new_call(private: &TokenStream, guard: &FunctionGuard, ident: &Ident) -> Toke
                 ::core::concat!(::core::file!(), ":", ::core::line!(), ":", ::core::column!()),
             );
             &__IDEMPOTENT_SITE
-        }) #(#parts)* #key
+        }) #scope #fingerprint #key
     }
 }

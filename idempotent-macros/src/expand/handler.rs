@@ -4,12 +4,12 @@ use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens as _, quote, quote_spanned};
 use syn::{Expr, Generics, Pat, Type, ext::IdentExt as _, parse_quote};
 
-use super::{aim, call_with, choice, local, location, private, spec};
+use super::{aim, call_with, choice, compared, local, location, private, spec};
 use crate::{
     argument::Argument,
     handler::Handler,
     item::is_cfg,
-    model::{Guard, Key, Spawn},
+    model::{Compared, Guard, Key, Spawn},
     output::{Output, unit},
 };
 
@@ -124,7 +124,7 @@ impl Last {
                 || !(speaks_of_another || is_constant)
         };
         // Another fingerprint may leave the body out, and what it is made into is still to be judged.
-        guard.common.fingerprint.is_some()
+        matches!(&guard.common.fingerprint, Some(Compared::Content(_) | Compared::Expression(_)))
             || options.into_iter().flatten().chain(key).any(may_speak_of_it)
             // A type without a name cannot be asked what it does, nor what a macro hides.
             || words(self.ty.to_token_stream()).iter().any(|word| word == "impl" || word == "!")
@@ -150,12 +150,16 @@ fn new_call(private: &TokenStream, guard: &Guard, ident: &Ident, permit: &Ident)
     let optional = guard.optional.then(|| quote!(.optional()));
     let shared = guard.shared.then(|| quote!(.shared()));
     let record = choice(private, "record", guard.record);
-    let spec = spec(private, common, ident, &quote!(#optional #shared #record));
-    let parts =
-        [("runtime", runtime), ("scope", &common.scope), ("fingerprint", &common.fingerprint)];
+    let json =
+        matches!(common.fingerprint, Some(Compared::Json)).then(|| quote!(.fingerprint_json()));
+    let names = &guard.fingerprint_headers;
+    let fields = (!names.is_empty()).then(|| quote!(.fingerprint_headers(&[#(#names),*])));
+    let spec = spec(private, common, ident, &quote!(#optional #shared #record #json #fields));
+    let parts = [("runtime", runtime), ("scope", &common.scope)];
     let parts = parts
         .into_iter()
-        .filter_map(|(method, expr)| expr.as_ref().map(|expr| call_with(method, expr)));
+        .filter_map(|(method, expr)| expr.as_ref().map(|expr| call_with(method, expr)))
+        .chain(compared(common.fingerprint.as_ref()));
     let key = match &guard.key {
         Key::Header(name) => {
             quote!(.key_header(const { #private::HeaderName::from_static(#name) }))
@@ -223,6 +227,7 @@ mod tests {
             quote!(key = header("Idempotency-Key"), scope = (app.tenant, app.user())),
             quote!(key = header("Idempotency-Key"), runtime = RUNTIME),
             quote!(key = app.id),
+            quote!(key = header("Idempotency-Key"), fingerprint = json),
         ] {
             assert!(is_late(&late, &item), "{late}");
         }
@@ -233,6 +238,8 @@ mod tests {
             quote!(key = header("Idempotency-Key"), scope = new.tenant),
             quote!(key = header("Idempotency-Key"), fingerprint = (app.id, new.amount)),
             quote!(key = header("Idempotency-Key"), fingerprint = app.id),
+            quote!(key = header("Idempotency-Key"), fingerprint = hash(app)),
+            quote!(key = header("Idempotency-Key"), fingerprint = &json),
             quote!(key = format!("{new}-{}", app.id)),
             quote!(key = nwe.id),
         ] {

@@ -1,13 +1,13 @@
 //! `key = header("Idempotency-Key")`, `key = fingerprint`, `key = hash(…)`, or an expression over the
-//! arguments.
+//! arguments; and what has to be the same in a retry.
 
-use syn::{Error, Expr, ExprCall, ExprLit, Lit, LitStr, parse::ParseStream};
+use syn::{Error, Expr, ExprArray, ExprCall, ExprLit, Lit, LitStr, parse::ParseStream};
 
 use super::{
     names::Name,
-    value::{NO_HEADERS, expression, nested_header, unparenthesized},
+    value::{NO_HEADERS, expression, nested_header, over_arguments, unparenthesized},
 };
-use crate::model::{FunctionKey, Key};
+use crate::model::{Attribute, Compared, FunctionKey, Key};
 
 /// Header fields that belong to one connection or one message (RFC 9110 sections 6 and 7.6.1): a
 /// proxy may drop or rewrite them.
@@ -55,7 +55,7 @@ pub(super) fn key(name: &Name, input: ParseStream<'_>) -> syn::Result<Key> {
     let value = expression(name, input)?;
     match unparenthesized(&value) {
         Expr::Call(call) if is_header(call) => header(call).map(Key::Header),
-        Expr::Call(call) if calls(call, "hash") => content(call).map(Key::Content),
+        Expr::Call(call) if calls(call, "hash") => content(name, call).map(Key::Content),
         Expr::Path(path) if path.path.is_ident("fingerprint") => Ok(Key::Fingerprint),
         constant if is_constant(constant) => Err(Error::new_spanned(
             &value,
@@ -78,7 +78,7 @@ pub(super) fn key(name: &Name, input: ParseStream<'_>) -> syn::Result<Key> {
                 "`header(…)` stands alone: write `key = header(…)`, and what says whose key it is \
                  as `scope = …`",
             )),
-            None => alone(value).map(Key::Expression),
+            None => alone(name, value).map(Key::Expression),
         },
     }
 }
@@ -89,14 +89,74 @@ pub(super) fn function_key(name: &Name, input: ParseStream<'_>) -> syn::Result<F
         return Err(Error::new_spanned(header, NO_HEADERS));
     }
     match unparenthesized(&value) {
-        Expr::Call(call) if calls(call, "hash") => content(call).map(FunctionKey::Content),
+        Expr::Call(call) if calls(call, "hash") => content(name, call).map(FunctionKey::Content),
         constant if is_constant(constant) => {
             let message = "a constant key gives every call the same record: write an expression over \
                            the function's arguments, as in `key = event.id`";
             Err(Error::new_spanned(&value, message))
         }
-        _ => alone(value).map(FunctionKey::Expression),
+        _ => alone(name, value).map(FunctionKey::Expression),
     }
+}
+
+pub(super) fn fingerprint(name: &Name, input: ParseStream<'_>) -> syn::Result<Compared> {
+    let value = over_arguments(name, input)?;
+    match unparenthesized(&value) {
+        Expr::Call(call) if calls(call, "hash") => content(name, call).map(Compared::Content),
+        Expr::Path(path) if path.path.is_ident("json") && name.attribute == Attribute::Handler => {
+            Ok(Compared::Json)
+        }
+        _ => alone(name, value).map(Compared::Expression),
+    }
+}
+
+/// `fingerprint_headers = ["X-Account", …]`: the names in lower case and in the order of the alphabet.
+pub(super) fn field_names(name: &Name, input: ParseStream<'_>) -> syn::Result<Vec<LitStr>> {
+    let value = expression(name, input)?;
+    let Expr::Array(ExprArray { elems, .. }) = unparenthesized(&value) else {
+        let message = format!("`{name}` is a list of header names: write `{}`", name.form());
+        return Err(Error::new_spanned(value, message));
+    };
+    let mut names = Vec::<LitStr>::new();
+    for elem in elems {
+        let Expr::Lit(ExprLit { lit: Lit::Str(literal), .. }) = unparenthesized(elem) else {
+            let message = "a header name is a string literal, so that it is checked at compile time: \
+                           write `\"X-Account\"`";
+            return Err(Error::new_spanned(elem, message));
+        };
+        let lower = literal.value().to_ascii_lowercase();
+        if let Some(reason) = no_field(&lower) {
+            let message = format!("{reason}: write a name such as `\"X-Account\"`");
+            return Err(Error::new(literal.span(), message));
+        }
+        match names.binary_search_by(|each| each.value().cmp(&lower)) {
+            Ok(_) => {
+                let message = format!("`{}` is named twice", literal.value());
+                return Err(Error::new(literal.span(), message));
+            }
+            Err(at) => names.insert(at, LitStr::new(&lower, literal.span())),
+        }
+    }
+    match names.is_empty() {
+        true => {
+            let message =
+                format!("`{name}` names no header: write `{}`, or leave it out", name.form());
+            Err(Error::new_spanned(value, message))
+        }
+        false => Ok(names),
+    }
+}
+
+/// Why a name is not one of a field that can decide about the effect of a request.
+fn no_field(lower: &str) -> Option<String> {
+    if lower.is_empty() || lower.len() > 64 || !lower.chars().all(is_token) {
+        return Some(format!("`{}` is not a header name", lower.escape_debug()));
+    }
+    CONNECTION.contains(&lower).then(|| {
+        format!(
+            "`{lower}` belongs to the connection or to one message, and may differ in each retry"
+        )
+    })
 }
 
 fn is_header(call: &ExprCall) -> bool {
@@ -108,25 +168,38 @@ fn calls(call: &ExprCall, name: &str) -> bool {
 }
 
 /// What stands in `hash(…)`.
-fn content(call: &ExprCall) -> syn::Result<Expr> {
+fn content(name: &Name, call: &ExprCall) -> syn::Result<Expr> {
     let mut args = call.args.iter();
     match (args.next(), args.next()) {
         (Some(content), None) if !is_constant(content) => Ok(content.clone()),
         (Some(content), None) => {
-            let message = "the hash of a constant gives all the same record: write `key = \
-                           hash(event)` over the arguments";
+            let message = match is_key(name) {
+                true => {
+                    "the hash of a constant gives all the same record: write `key = hash(event)` over \
+                     the arguments"
+                }
+                false => {
+                    "the hash of a constant compares nothing: write `fingerprint = hash(event)` over \
+                     the arguments"
+                }
+            };
             Err(Error::new_spanned(content, message))
         }
         _ => {
-            let message =
-                "`hash` takes one value; of several make a tuple: write `key = hash((a, b))`";
+            let message = format!(
+                "`hash` takes one value; of several make a tuple: write `{name} = hash((a, b))`"
+            );
             Err(Error::new_spanned(call, message))
         }
     }
 }
 
+fn is_key(name: &Name) -> bool {
+    name.ident == "key"
+}
+
 /// An expression in which no `hash(…)` stands beside something else.
-fn alone(value: Expr) -> syn::Result<Expr> {
+fn alone(name: &Name, value: Expr) -> syn::Result<Expr> {
     fn nested(expr: &Expr) -> Option<&ExprCall> {
         match unparenthesized(expr) {
             Expr::Tuple(tuple) => tuple.elems.iter().find_map(nested),
@@ -137,8 +210,13 @@ fn alone(value: Expr) -> syn::Result<Expr> {
     match nested(&value) {
         None => Ok(value),
         Some(call) => {
-            let message = "`hash(…)` stands alone: write `key = hash((a, b))` for several values, and \
-                           what says whose key it is as `scope = …`";
+            let scope = match is_key(name) {
+                true => ", and what says whose key it is as `scope = …`",
+                false => "",
+            };
+            let message = format!(
+                "`hash(…)` stands alone: write `{name} = hash((a, b))` for several values{scope}"
+            );
             Err(Error::new_spanned(call, message))
         }
     }
@@ -248,6 +326,53 @@ mod tests {
         }
         for value in [quote!(header("X-Id")), quote!((header("X-Id"), a)), quote!(("a", 5))] {
             assert!(read_function(&value).is_err(), "{value}");
+        }
+    }
+
+    fn read_fingerprint(attribute: Attribute, value: &TokenStream) -> Result<Compared, String> {
+        let name = Name { ident: Ident::new("fingerprint", Span::call_site()), attribute };
+        Parser::parse2(|input: ParseStream<'_>| fingerprint(&name, input), quote!(= #value))
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn what_is_compared_is_a_value_its_content_or_the_body_as_json() {
+        for attribute in [Attribute::Handler, Attribute::Function] {
+            let read = |value| read_fingerprint(attribute, &value);
+            assert!(matches!(read(quote!(hash(order))), Ok(Compared::Content(_))));
+            assert!(matches!(read(quote!((a, &b.c))), Ok(Compared::Expression(_))));
+            assert!(matches!(read(quote!(&json)), Ok(Compared::Expression(_))));
+            for value in [quote!(hash()), quote!(hash(a, b)), quote!((a, hash(b))), quote!(hash(1))]
+            {
+                let message = read(value).err().unwrap();
+                assert!(message.contains("`fingerprint = hash("), "{message}");
+            }
+        }
+        assert!(matches!(read_fingerprint(Attribute::Handler, &quote!(json)), Ok(Compared::Json)));
+        let of_function = read_fingerprint(Attribute::Function, &quote!(json));
+        assert!(matches!(of_function, Ok(Compared::Expression(_))));
+    }
+
+    #[test]
+    fn fields_that_are_compared_are_named_once_each_and_can_be_fields() {
+        let read = |value: &TokenStream| {
+            let ident = Ident::new("fingerprint_headers", Span::call_site());
+            let name = Name { ident, attribute: Attribute::Handler };
+            Parser::parse2(|input: ParseStream<'_>| field_names(&name, input), quote!(= #value))
+        };
+        let names = read(&quote!(["X-Dry-Run", "Accept", "x-account"])).unwrap();
+        let names: Vec<_> = names.iter().map(LitStr::value).collect();
+        assert_eq!(names, ["accept", "x-account", "x-dry-run"]);
+        for value in [
+            quote!([]),
+            quote!("X-Account"),
+            quote!([X_ACCOUNT]),
+            quote!(["X-Account", "x-account"]),
+            quote!([""]),
+            quote!(["X Account"]),
+            quote!(["Content-Length"]),
+        ] {
+            assert!(read(&value).is_err(), "{value}");
         }
     }
 

@@ -31,12 +31,13 @@ impl fmt::Display for Name {
 }
 
 /// Every option of `#[idempotent]` with the form it is written in.
-pub(crate) const OPTIONS: [(&str, &str); 16] = [
+pub(crate) const OPTIONS: [(&str, &str); 17] = [
     ("key", "key = header(\"Idempotency-Key\")"),
     ("ttl", "ttl = \"24h\""),
     ("scope", "scope = user.id"),
     ("shared", "shared"),
     ("fingerprint", "fingerprint = (&body.amount, &body.currency)"),
+    ("fingerprint_headers", "fingerprint_headers = [\"X-Account\", \"X-Dry-Run\"]"),
     ("lease", "lease = \"30s\""),
     ("wait", "wait = \"10s\""),
     ("optional", "optional"),
@@ -68,11 +69,16 @@ pub(crate) const FUNCTION_OPTIONS: [(&str, &str); 13] = [
 ];
 
 /// Options of the other attribute, and what to do instead.
-const FOREIGN: [(Attribute, &str, &str); 5] = [
+const FOREIGN: [(Attribute, &str, &str); 6] = [
     (
         Attribute::Function,
         "optional",
         "a call without a key is an error; call the work itself where nothing has to be guarded",
+    ),
+    (
+        Attribute::Function,
+        "fingerprint_headers",
+        "a function has no headers: write `fingerprint = …` over its arguments",
     ),
     (Attribute::Function, "record", "`Ok` is recorded and `Err` is not"),
     (Attribute::Function, "shared", "without `scope` all calls share their keys; leave it out"),

@@ -11,7 +11,7 @@ use super::{
     kept::{Guard, Kept},
 };
 use crate::{
-    content::ContentKey,
+    content::{ContentKey, digest_of_json},
     engine::{self, Answer},
     fingerprint::{Content, Fingerprint, RequestDigest},
     http::problem::Problem,
@@ -35,7 +35,7 @@ pub struct Call {
 pub(super) struct Options {
     scope: Option<KeyEncoder>,
     scope_is_empty: bool,
-    fingerprint: Option<[u8; 32]>,
+    fingerprint: Option<Result<[u8; 32], Problem>>,
     key: Option<Result<Frozen, Problem>>,
     /// Whether there is no record in the memory of this process.
     is_new: bool,
@@ -92,7 +92,21 @@ impl Call {
     #[must_use]
     pub fn fingerprint<K: KeyPart + ?Sized>(mut self, content: &K) -> Self {
         if let Some(kept) = &mut self.guard.0 {
-            kept.options.fingerprint = Some(*Fingerprint::of(content).as_bytes());
+            kept.options.fingerprint = Some(Ok(*Fingerprint::of(content).as_bytes()));
+        }
+        self
+    }
+
+    #[must_use]
+    pub fn fingerprint_content<T: Serialize + ?Sized>(mut self, content: &T) -> Self {
+        if let Some(kept) = &mut self.guard.0 {
+            kept.options.fingerprint = Some(match ContentKey::of(content) {
+                Ok(key) => Ok(*Fingerprint::of(&key).as_bytes()),
+                Err(error) => {
+                    tracing::error!(handler = self.spec.handler, %error, "this cannot be compared");
+                    Err(Problem::KeyInvalid("the content that is compared has no form in JSON"))
+                }
+            });
         }
         self
     }
@@ -230,7 +244,7 @@ impl Kept {
         encoder.expect_content();
         let Some(key) = key else {
             let mut other = KeyEncoder::storage_key();
-            let (fingerprint, has_caller) = self.digest(settings, has_scope, &mut other);
+            let (fingerprint, has_caller) = self.digest(spec, settings, has_scope, &mut other)?;
             encoder.bytes(fingerprint.as_bytes());
             let key = encoder.finish_storage_key(secret);
             return Ok(Frozen { operation, key, fingerprint, has_scope, has_caller });
@@ -243,36 +257,43 @@ impl Kept {
             return Err(Problem::KeyInvalid("the key is empty"));
         }
         let key = encoder.finish_storage_key(secret);
-        let (fingerprint, has_caller) = self.digest(settings, has_scope, &mut encoder);
+        let (fingerprint, has_caller) = self.digest(spec, settings, has_scope, &mut encoder)?;
         Ok(Frozen { operation, key, fingerprint, has_scope, has_caller })
     }
 
     fn digest(
         &self,
+        spec: &Spec,
         settings: &Settings,
         has_scope: bool,
         encoder: &mut KeyEncoder,
-    ) -> (Fingerprint, bool) {
+    ) -> Result<(Fingerprint, bool), Problem> {
         let mut has_caller = has_scope;
         let credentials = |encoder: &mut KeyEncoder| {
             has_caller = self.encode(&settings.credentials, encoder);
         };
         let preconditions = |encoder: &mut KeyEncoder| {
             self.encode(&settings.preconditions, encoder);
+            self.encode_named(spec.fingerprint_headers, encoder);
         };
         let (path, query) = self.target();
+        let by_value = || spec.fingerprint_json.then(|| digest_of_json(&self.body)).flatten();
         let digest = RequestDigest {
             method: self.method().as_str(),
             path,
             content: match &self.options.fingerprint {
-                Some(digest) => Content::Expression(digest),
-                None => Content::Raw { query, body: &self.body },
+                Some(Ok(digest)) => Content::Expression(digest),
+                Some(Err(problem)) => return Err(*problem),
+                None => match by_value() {
+                    Some(digest) => Content::Json { query, digest },
+                    None => Content::Raw { query, body: &self.body },
+                },
             },
             credentials: (!has_scope).then_some(credentials),
             preconditions,
         };
         let fingerprint = digest.fingerprint(encoder, settings.secret.as_ref());
-        (fingerprint, has_caller)
+        Ok((fingerprint, has_caller))
     }
 }
 

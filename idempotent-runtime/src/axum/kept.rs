@@ -118,6 +118,27 @@ impl Kept {
         }
     }
 
+    /// Writes the header fields of these names.
+    pub(super) fn encode_named(&self, names: &[&str], encoder: &mut KeyEncoder) {
+        for name in names {
+            let mut write = |(each, value): (&[u8], &[u8])| {
+                if each == name.as_bytes() {
+                    encoder.text(name);
+                    encoder.bytes(value);
+                }
+            };
+            match &self.head {
+                RequestHead::Whole(parts) => {
+                    let fields = parts.headers.iter();
+                    fields.for_each(|(name, value)| {
+                        write((name.as_str().as_bytes(), value.as_bytes()))
+                    });
+                }
+                RequestHead::Left { head, .. } => head.fields().for_each(write),
+            }
+        }
+    }
+
     /// Writes the header fields that are of `these`; answers whether there was one.
     pub(super) fn encode(&self, these: &Fields, encoder: &mut KeyEncoder) -> bool {
         match &self.head {

@@ -165,3 +165,40 @@ async fn an_argument_called_fingerprint_is_a_key_when_it_is_borrowed() {
     assert_eq!(post("/argument").body("a").send(&app).await.text(), "1");
     post("/argument?q=1").body("a").send(&app).await.assert_problem(422, "key_reused");
 }
+
+#[idempotent_fn(key = id, fingerprint = hash(order), operation = "compared", runtime = runtime)]
+async fn compared(
+    runtime: &Idempotency,
+    runs: &Runs,
+    id: &str,
+    order: &Order,
+) -> Result<String, Error> {
+    Ok(next(runs))
+}
+
+/// CASES 61: what is compared is the content, in whichever order a map has it.
+#[tokio::test]
+async fn a_value_that_is_compared_by_its_content_is_the_same_in_any_order() {
+    let (runtime, runs) = (Idempotency::new(MemoryStore::new()), Runs::default());
+    let options = |amount| (0..20).map(|n| (n.to_string(), amount)).collect();
+    let order =
+        |amount, received_at| Order { sku: "a".into(), options: options(amount), received_at };
+    for received_at in 0..5 {
+        let value = compared(&runtime, &runs, "1", &order(1, received_at)).await.unwrap();
+        assert_eq!(value, "1");
+    }
+    let other = compared(&runtime, &runs, "1", &order(2, 0)).await;
+    assert!(matches!(other, Err(Error::KeyReused { .. })), "{other:?}");
+    let formless = compared_pairs(&runtime, &runs, &HashMap::from([((1, 2), 3)])).await;
+    assert!(matches!(formless, Err(Error::KeyInvalid { .. })), "{formless:?}");
+    assert_eq!(runs.load(Ordering::SeqCst), 1);
+}
+
+#[idempotent_fn(key = "1".len(), fingerprint = hash(pairs), operation = "formless", runtime = runtime)]
+async fn compared_pairs(
+    runtime: &Idempotency,
+    runs: &Runs,
+    pairs: &HashMap<(u8, u8), u8>,
+) -> Result<String, Error> {
+    Ok(next(runs))
+}

@@ -5,8 +5,8 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use axum::{Router, extract::State};
-use http::{HeaderName, StatusCode};
+use axum::{Json, Router, extract::State};
+use http::{HeaderMap, HeaderName, StatusCode};
 use idempotent_runtime::{Idempotency, MemoryStore, idempotent};
 use idempotent_tests::{Request, post};
 
@@ -445,5 +445,88 @@ async fn a_scope_with_a_missing_part_leaves_callers_told_apart_by_their_credenti
         let eve = ask().header("authorization", "eve").send(&app).await;
         eve.assert_problem(422, "key_reused");
         assert!(ada.send(&app).await.is_replayed());
+    }
+}
+
+/// CASES 60: fields that one handler names, whichever argument stands last.
+#[tokio::test]
+async fn an_attribute_names_fields_that_are_part_of_its_requests() {
+    #[idempotent(key = header("Idempotency-Key"), fingerprint_headers = ["X-Dry-Run", "x-account"])]
+    async fn one(State(effects): State<Effects>, body: String) -> String {
+        format!("payment {}{body}", effects.happen())
+    }
+    #[idempotent(key = header("Idempotency-Key"), fingerprint_headers = ["X-Dry-Run", "x-account"])]
+    async fn two(State(effects): State<Effects>, _: HeaderMap) -> String {
+        effects.happen().to_string()
+    }
+    #[idempotent(key = fingerprint, fingerprint_headers = ["X-Dry-Run", "x-account"])]
+    async fn three(State(effects): State<Effects>) -> String {
+        effects.happen().to_string()
+    }
+    for (_, runtime) in every_path() {
+        for (key, app) in [
+            ("one", payments(&runtime, Effects::default(), one)),
+            ("two", payments(&runtime, Effects::default(), two)),
+        ] {
+            let ask = |account: &str| post("/payments").key(key).header("x-account", account);
+            ask("1").send(&app).await;
+            assert!(ask("1").header("x-other", "2").send(&app).await.is_replayed());
+            ask("2").send(&app).await.assert_problem(422, "key_reused");
+            let dry = ask("1").header("x-dry-run", "true").send(&app).await;
+            dry.assert_problem(422, "key_reused");
+        }
+        let app = payments(&runtime, Effects::default(), three);
+        let ask = |account: &str| post("/payments").header("x-account", account);
+        assert!(!ask("1").send(&app).await.is_replayed());
+        assert!(!ask("2").send(&app).await.is_replayed());
+        assert!(ask("2").send(&app).await.is_replayed());
+    }
+}
+
+/// CASES 61: neither the order of members nor white space makes it another request.
+#[tokio::test]
+async fn a_client_that_serialises_its_json_anew_is_replayed() {
+    #[idempotent(key = header("Idempotency-Key"), fingerprint = json)]
+    async fn late(State(effects): State<Effects>, _: Json<serde_json::Value>) -> String {
+        effects.happen().to_string()
+    }
+    #[idempotent(key = header("Idempotency-Key"), fingerprint = hash(body.0))]
+    async fn first(State(effects): State<Effects>, body: Json<serde_json::Value>) -> String {
+        drop(body);
+        effects.happen().to_string()
+    }
+    let json = |app: &str, key: &str, body: &'static str| {
+        let json = post(app).key(key).header("content-type", "application/json");
+        json.body(body)
+    };
+    for (_, runtime) in every_path() {
+        for (name, app) in [
+            ("late", payments(&runtime, Effects::default(), late)),
+            ("first", payments(&runtime, Effects::default(), first)),
+        ] {
+            let key = format!("{name}-key");
+            let ask = |body| json("/payments", &key, body);
+            assert!(!ask(r#"{"to":"bob","amount":[1,2.5]}"#).send(&app).await.is_replayed());
+            for same in [
+                r#"{"amount":[1,2.5],"to":"bob"}"#,
+                "{\n  \"to\": \"b\\u006fb\",\n  \"amount\": [1, 2.50]\n}\n",
+            ] {
+                assert!(ask(same).send(&app).await.is_replayed(), "{name}: {same}");
+            }
+            for other in [
+                r#"{"to":"bob","amount":[2.5,1]}"#,
+                r#"{"to":"Bob","amount":[1,2.5]}"#,
+                r#"{"to":"bob","amount":[1,2.5],"note":null}"#,
+            ] {
+                let answer = ask(other).send(&app).await;
+                answer.assert_problem(422, "key_reused");
+            }
+        }
+        // The query counts as it is, and what is no JSON byte for byte.
+        let app = payments(&runtime, Effects::default(), late);
+        json("/payments?a=1", "query", "[1]").send(&app).await;
+        assert!(json("/payments?a=1", "query", "[ 1 ]").send(&app).await.is_replayed());
+        let other = json("/payments?a=2", "query", "[1]").send(&app).await;
+        other.assert_problem(422, "key_reused");
     }
 }
