@@ -113,6 +113,11 @@ impl Faulty {
         Self { inner, script: Arc::default() }
     }
 
+    /// How many hold this store: what has dropped it is gone.
+    pub fn holders(&self) -> usize {
+        Arc::strong_count(&self.script)
+    }
+
     /// The store without faults.
     pub fn inner(&self) -> &MemoryStore {
         &self.inner

@@ -5,6 +5,8 @@ use std::{
     sync::{Arc, OnceLock},
 };
 
+use rand::{TryRng as _, rngs::SysRng};
+
 use crate::{
     execution::Execution, key::StorageKey, key_part::KeyEncoder, lease::FencingToken,
     recording::Recording,
@@ -140,7 +142,7 @@ impl Attempt {
         let slot = &self.0.0;
         let key = match slot.granted.get() {
             Some(granted) => &granted.key,
-            None => slot.keyless.get_or_init(|| StorageKey::from_bytes(rand::random())),
+            None => slot.keyless.get_or_init(|| StorageKey::from_bytes(unlike_any_twin())),
         };
         let mut encoder = KeyEncoder::new(b'D');
         encoder.bytes(key.as_bytes());
@@ -152,6 +154,15 @@ impl Attempt {
         }
         encoder.text(name);
         StorageKey::from_bytes(encoder.digest(None, &[])).to_string()[..32].to_owned()
+    }
+}
+
+/// From the operating system: a process that was forked or restored from a snapshot draws on as its twin.
+fn unlike_any_twin() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    match SysRng.try_fill_bytes(&mut bytes) {
+        Ok(()) => bytes,
+        Err(_) => rand::random(),
     }
 }
 

@@ -92,6 +92,12 @@ pub enum Error {
         /// Which function.
         operation: &'static str,
     },
+    /// The call was made by its own execution, directly or through others: it would wait for itself.
+    /// Nothing was executed. A call from a task that the execution has spawned is not seen, and waits.
+    CallsItself {
+        /// Which function.
+        operation: &'static str,
+    },
     /// Two functions have one name, so their keys would meet: give them an `operation = "…"` each.
     /// Nothing was executed.
     OperationAmbiguous {
@@ -145,6 +151,7 @@ impl Error {
             Self::KeyMissing { .. }
             | Self::KeyInvalid { .. }
             | Self::Unrecordable { .. }
+            | Self::CallsItself { .. }
             | Self::OperationAmbiguous { .. } => return None,
         })
     }
@@ -156,6 +163,7 @@ impl Error {
             Self::KeyMissing { .. } => "key_missing",
             Self::KeyInvalid { .. } => "key_invalid",
             Self::Unrecordable { .. } => "value_unrecordable",
+            Self::CallsItself { .. } => "calls_itself",
             Self::OperationAmbiguous { .. } => "operation_ambiguous",
             other => other.refusal().map_or("", Refusal::code),
         }
@@ -225,6 +233,11 @@ impl fmt::Display for Error {
             Self::NotCommitted { operation } => write!(
                 f,
                 "`{operation}` answered `Ok` and its transaction was not committed; call again"
+            ),
+            Self::CallsItself { operation } => write!(
+                f,
+                "`{operation}` calls itself with its own key, so this call would wait for itself; call \
+                 the work without the guard, or with another key"
             ),
             Self::OperationAmbiguous { operation, place, other } => write!(
                 f,

@@ -56,11 +56,26 @@ impl Execution {
         self.watch.lost().await;
     }
 
+    /// The store said that the lease is another's.
+    pub(crate) fn lease_lost(&self) {
+        self.watch.mark_lost();
+    }
+
+    /// What the store answered to a step says something of the lease too.
+    pub(crate) fn told(&self, error: StoreError) -> StoreError {
+        if let StoreError::LeaseLost = error {
+            self.lease_lost();
+        }
+        error
+    }
+
     /// One call of the store that extends the lease and makes room for the result of a step.
     pub(crate) async fn reserve_step(&self) -> Result<(), StoreError> {
         let sent = Instant::now();
         let store = self.engine.store();
-        self.engine.bounded(store.reserve_step(self.lease(), self.policy.lease())).await?;
+        let lease_for = self.policy.lease();
+        let reserved = self.engine.bounded(store.reserve_step(self.lease(), lease_for)).await;
+        reserved.map_err(|error| self.told(error))?;
         self.watch.extend(sent, self.policy.lease());
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Guarded functions: what `#[idempotent_fn]` hands over, and what becomes of it.
 
 mod attempt;
+mod running;
 mod site;
 mod value;
 
@@ -20,7 +21,7 @@ pub use self::{
     value::{Recordable, Refusable, Returned, Values, values},
 };
 
-use self::attempt::Asked;
+use self::{attempt::Asked, running::Running};
 use crate::{
     content::ContentKey,
     engine::{self, Answer, Effect, Verdict},
@@ -149,10 +150,13 @@ where
     let (engine, operation) = (Arc::clone(&runtime.engine), *operation);
     let (fingerprint, asked) = (*fingerprint, call.asked.clone());
     let max_bytes = engine.settings.max_response_bytes;
-    let work = pin!(async move {
+    let Some(running) = Running::of(&engine, call.key) else {
+        return values.refuse(Error::CallsItself { operation });
+    };
+    let work = pin!(running.around(async move {
         let outcome = Outcome { fingerprint, operation, max_bytes };
         outcome.verdict(body.await, values, asked)
-    });
+    }));
     // Boxed, so that the future of a function that replays stays small.
     let answer = Box::pin(engine.answer_inline(call.into_engine_call(), work)).await;
     values.answer(answer, operation)

@@ -11,7 +11,7 @@ mod alarm;
 use std::{
     mem,
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -131,7 +131,8 @@ struct Inner {
     max_run: Duration,
     outages: Arc<Outages>,
     state: Mutex<State>,
-    sooner: Notify,
+    /// Apart, so that the task holds no more than that while it sleeps.
+    sooner: Arc<Notify>,
     alarm: Alarm,
 }
 
@@ -193,7 +194,7 @@ impl Heartbeat {
         outages: Arc<Outages>,
     ) -> Self {
         let state = Mutex::new(State { beats: Slab::new(), wakes: None, runtime: None });
-        let (sooner, alarm) = (Notify::new(), Alarm::default());
+        let (sooner, alarm) = (Arc::default(), Alarm::default());
         Self(Arc::new(Inner { store, store_timeout, max_run, outages, state, sooner, alarm }))
     }
 
@@ -265,25 +266,12 @@ impl Heartbeat {
         match wakes {
             Some(Wakes { at, .. }) if at <= due => return,
             Some(_) => self.0.sooner.notify_one(),
-            None => drop(tokio::spawn(self.clone().run(due, Running(Some(self.clone()))))),
+            None => {
+                let watched = Arc::downgrade(&self.0);
+                drop(tokio::spawn(run(Running(Some(watched)), Arc::clone(&self.0.sooner), due)));
+            }
         }
         self.0.alarm.set(self);
-    }
-
-    /// Sleeps before it looks: most leases are settled long before a renewal is due, and it would be
-    /// started anew for each of them.
-    async fn run(self, mut next: Instant, mut running: Running) {
-        loop {
-            tokio::select! {
-                () = sleep_until(next) => {}
-                () = self.0.sooner.notified() => {}
-            }
-            let Some(due) = self.start_due() else {
-                running.0 = None;
-                return;
-            };
-            next = due;
-        }
     }
 
     /// Starts the renewals that are due, and answers when the next one is.
@@ -363,6 +351,22 @@ impl Heartbeat {
     }
 }
 
+/// The task. Sleeps before it looks: most leases are settled long before a renewal is due, and it would
+/// be started anew for each of them. While it sleeps it keeps no heartbeat, and so no store, alive.
+async fn run(mut running: Running, sooner: Arc<Notify>, mut next: Instant) {
+    loop {
+        tokio::select! {
+            () = sleep_until(next) => {}
+            () = sooner.notified() => {}
+        }
+        let Some(due) = running.heartbeat().and_then(|heartbeat| heartbeat.start_due()) else {
+            running.0 = None;
+            return;
+        };
+        next = due;
+    }
+}
+
 impl State {
     /// The beat of a lease, unless it has ended and left its place to another.
     fn beat_of(&mut self, watch: &Arc<LeaseWatch>, at: usize) -> Option<&mut Beat> {
@@ -382,11 +386,17 @@ pub(crate) fn far(at: Instant, by: Duration) -> Instant {
 }
 
 /// Says that the task does not run any more when its runtime drops it.
-struct Running(Option<Heartbeat>);
+struct Running(Option<Weak<Inner>>);
+
+impl Running {
+    fn heartbeat(&self) -> Option<Heartbeat> {
+        self.0.as_ref()?.upgrade().map(Heartbeat)
+    }
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(heartbeat) = &self.0 {
+        if let Some(heartbeat) = self.heartbeat() {
             let mut state = lock(&heartbeat.0.state);
             (state.wakes, state.runtime) = (None, None);
         }

@@ -1,6 +1,6 @@
 //! The handle of the runtime: what an application makes once and gives to its router.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, iter, sync::Arc, time::Duration};
 
 use http::HeaderName;
 
@@ -61,7 +61,8 @@ impl Idempotency {
     /// The state of an operation, by the client's own key.
     ///
     /// `operation` is what stands in `operation = "…"`, else method and route template:
-    /// `"POST /payments/{id}/refund"`. `scope` is `&None::<&str>` where the attribute has none.
+    /// `"POST /payments/{id}/refund"`. `scope` is `&None::<&str>` where the attribute has none. A key of a
+    /// header may be given as the client sent it, in quotes or bare.
     ///
     /// ```
     /// # use idempotent_runtime::{Idempotency, KeyState, MemoryStore, StoreError};
@@ -80,12 +81,11 @@ impl Idempotency {
         operation: &str,
         key: impl KeyPart,
     ) -> Result<KeyState, StoreError> {
-        let key = self.storage_key(scope, operation, &key);
-        self.engine.bounded(self.engine.store().inspect(&key)).await
+        Ok(self.find(scope, operation, &key).await?.1)
     }
 
-    /// Removes all that is known of an operation, by the client's own key; answers whether there was
-    /// something. The next request with this key runs.
+    /// Removes all that is known of an operation, by the client's own key as
+    /// [`inspect`](Self::inspect) takes it; answers whether there was something. The next request with this key runs.
     ///
     /// # Errors
     ///
@@ -98,11 +98,17 @@ impl Idempotency {
         key: impl KeyPart,
         force: bool,
     ) -> Result<bool, StoreError> {
-        let key = self.storage_key(scope, operation, &key);
-        self.engine.bounded(self.engine.store().forget(&key, force)).await
+        let (key, unquoted) = self.storage_keys(scope, operation, &key);
+        for key in iter::once(key).chain(unquoted) {
+            if self.engine.bounded(self.engine.store().forget(&key, force)).await? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
-    /// Decides what an abandoned operation is worth, which `on_abandoned = halt` leaves to a person. What
+    /// Decides what an abandoned operation is worth, by the client's own key as
+    /// [`inspect`](Self::inspect) takes it, which `on_abandoned = halt` leaves to a person. What
     /// was decided lasts as long as the operation's own record would: for the `ttl` of its attribute.
     ///
     /// # Errors
@@ -117,8 +123,7 @@ impl Idempotency {
         resolution: Resolution,
     ) -> Result<(), ResolveError> {
         let (engine, store) = (&*self.engine, self.engine.store());
-        let key = self.storage_key(scope, operation, &key);
-        let state = engine.bounded(store.inspect(&key)).await?;
+        let (key, state) = self.find(scope, operation, &key).await?;
         let KeyState::Abandoned { fingerprint, operation, ttl, .. } = state else {
             return Err(ResolveError::NotAbandoned);
         };
@@ -157,13 +162,52 @@ impl Idempotency {
         self.engine.drain(within).await
     }
 
-    fn storage_key(&self, scope: &dyn KeyPart, operation: &str, key: &dyn KeyPart) -> StorageKey {
-        StorageKey::derive(self.engine.settings.secret.as_ref(), Some(scope), operation, key)
+    /// Where a key stands, and how. Of one that is unknown the last place where it could stand.
+    async fn find(
+        &self,
+        scope: &impl KeyPart,
+        operation: &str,
+        key: &impl KeyPart,
+    ) -> Result<(StorageKey, KeyState), StoreError> {
+        let inspect = async |key| self.engine.bounded(self.engine.store().inspect(&key)).await;
+        let (key, unquoted) = self.storage_keys(scope, operation, key);
+        match (inspect(key).await?, unquoted) {
+            (KeyState::Absent, Some(unquoted)) => Ok((unquoted, inspect(unquoted).await?)),
+            (state, _) => Ok((key, state)),
+        }
+    }
+
+    /// A key as it is, and as it stands where it is the value of a header field in quotes.
+    fn storage_keys(
+        &self,
+        scope: &dyn KeyPart,
+        operation: &str,
+        key: &dyn KeyPart,
+    ) -> (StorageKey, Option<StorageKey>) {
+        let secret = self.engine.settings.secret.as_ref();
+        let derive = |key: &dyn KeyPart| StorageKey::derive(secret, Some(scope), operation, key);
+        (derive(key), unquoted(key).map(|key| derive(&key)))
     }
 
     pub(crate) fn settings(&self) -> &Settings {
         &self.engine.settings
     }
+}
+
+/// The key of a header field whose value is written in quotes.
+#[cfg(feature = "axum")]
+fn unquoted(key: &dyn KeyPart) -> Option<String> {
+    let mut encoder = crate::key_part::KeyEncoder::storage_key();
+    key.encode(&mut encoder);
+    let field = encoder.sole_text().filter(|text| text.trim_ascii_start().starts_with('"'))?;
+    let key = crate::http::key_header::key_header(iter::once(field.as_bytes())).ok()?;
+    Some(key.into_owned())
+}
+
+/// Only handlers have headers.
+#[cfg(not(feature = "axum"))]
+fn unquoted(_: &dyn KeyPart) -> Option<String> {
+    None
 }
 
 impl fmt::Debug for Idempotency {

@@ -111,6 +111,22 @@ impl KeyEncoder {
         self.has_content
     }
 
+    /// The text that is all that was written, where it is one.
+    #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
+    pub(crate) fn sole_text(&self) -> Option<&str> {
+        let (tag, mut rest) = self.bytes.get(2..)?.split_first()?;
+        let mut len = 0;
+        for shift in (0..).step_by(7).take(usize::BITS as usize / 7) {
+            let (byte, after) = rest.split_first()?;
+            len |= usize::from(byte & 0x7f) << shift;
+            rest = after;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        (*tag == b's' && rest.len() == len).then(|| std::str::from_utf8(rest).ok())?
+    }
+
     /// Writes a missing value.
     pub fn absent(&mut self) {
         self.has_absent = true;
@@ -367,3 +383,24 @@ tuples!(
     (7: A, B, C, D, E, F, G),
     (8: A, B, C, D, E, F, G, H),
 );
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_text_is_read_back_and_nothing_else() {
+        let read = |part: &dyn KeyPart| {
+            let mut encoder = KeyEncoder::storage_key();
+            part.encode(&mut encoder);
+            encoder.sole_text().map(str::to_owned)
+        };
+        for len in [0, 1, 127, 128, 255, 300, 20_000] {
+            let text = "a".repeat(len);
+            assert_eq!(read(&text), Some(text));
+        }
+        let others: [&dyn KeyPart; 5] =
+            [&7, &("a",), &("a", "b"), &Bytes::from("a"), &None::<&str>];
+        assert!(others.into_iter().all(|other| read(other).is_none()));
+    }
+}

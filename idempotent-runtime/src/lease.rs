@@ -1,6 +1,13 @@
 //! Leases: the exclusive right to execute, for a bounded time.
 
-use std::{cell::Cell, collections::BTreeMap, fmt, ops::Deref, sync::Arc};
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    fmt,
+    ops::Deref,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use bytes::Bytes;
 
@@ -14,24 +21,22 @@ use crate::key::{StorageKey, write_hex};
 pub struct LeaseId([u8; 16]);
 
 impl LeaseId {
-    /// A new id, unlike any other: each thread draws a random number, counts up from it, and draws
-    /// anew after 1,024 ids, so that a process which is forked or restored from a snapshot soon
-    /// parts from its twin.
+    /// A new id, unlike any other: each thread draws a random number and counts up from it, beside the
+    /// nanosecond in which the id is made. A process that is forked or restored from a snapshot counts
+    /// on as its twin does, and parts from it by the clock.
     pub fn random() -> Self {
-        const COUNTED: u32 = 1024;
         thread_local! {
-            static NEXT: Cell<(u128, u32)> = const { Cell::new((0, 0)) };
+            static NEXT: Cell<Option<Drawn>> = const { Cell::new(None) };
         }
-        let drawn = NEXT.try_with(|next| {
-            let (id, left) = match next.get() {
-                (_, 0) => (rand::random(), COUNTED),
-                counted => counted,
-            };
-            next.set((id.wrapping_add(1), left - 1));
-            id
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let nanos = u64::try_from(now.as_nanos()).unwrap_or(u64::MAX);
+        let id = NEXT.try_with(|next| {
+            let drawn = next.get().unwrap_or_else(Drawn::new);
+            next.set(Some(drawn.next()));
+            drawn.id(nanos)
         });
         // At the end of its thread there is nothing to count on.
-        Self(drawn.unwrap_or_else(|_| rand::random::<u128>()).to_le_bytes())
+        id.unwrap_or_else(|_| Drawn::new().id(nanos))
     }
 
     /// An id from the 16 bytes that a store kept.
@@ -42,6 +47,30 @@ impl LeaseId {
     /// The 16 bytes.
     pub const fn as_bytes(&self) -> &[u8; 16] {
         &self.0
+    }
+}
+
+/// What a thread makes its next id of.
+#[derive(Clone, Copy)]
+struct Drawn {
+    random: u64,
+    counted: u64,
+}
+
+impl Drawn {
+    fn new() -> Self {
+        Self { random: rand::random(), counted: rand::random() }
+    }
+
+    fn next(self) -> Self {
+        Self { counted: self.counted.wrapping_add(1), ..self }
+    }
+
+    /// One half tells apart the ids of one thread, the other those of two threads and of twins.
+    fn id(self, nanos: u64) -> LeaseId {
+        let [mut id, counted] = [self.random ^ nanos, self.counted].map(u128::from);
+        id |= counted << 64;
+        LeaseId(id.to_le_bytes())
     }
 }
 
@@ -167,6 +196,19 @@ mod tests {
         Acquired, Attempt, CachedBuilder, Idempotency, KeyEncoder, MemoryStore, Metadata, Record,
         ResolvedAnswer, fingerprint::Fingerprint,
     };
+
+    /// CASES 85: twins of a fork or a restored snapshot have drawn the same.
+    #[test]
+    fn ids_of_twins_part_by_the_clock_and_those_of_a_thread_whatever_the_clock_does() {
+        let (mut drawn, mut ids) = (Drawn::new(), std::collections::HashSet::new());
+        for nanos in [0, 1, 2, 1, 1, 0, u64::MAX].repeat(500) {
+            assert!(ids.insert(drawn.id(nanos)));
+            assert_ne!(drawn.id(nanos), drawn.id(nanos ^ 1));
+            drawn = drawn.next();
+        }
+        let random: std::collections::HashSet<_> = (0..5000).map(|_| LeaseId::random()).collect();
+        assert_eq!(random.len(), 5000);
+    }
 
     /// CASES 62: nothing that a log or a panic formats shows what is the user's.
     #[test]

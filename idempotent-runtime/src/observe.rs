@@ -134,11 +134,50 @@ pub(crate) fn abandoned(operation: &OperationName, key: &StorageKey, why: &'stat
 
 #[cfg(feature = "metrics")]
 fn count(operation: &OperationName, outcome: &'static str, store: &'static str) {
-    let operation = operation.to_string();
     metrics::counter!("idempotency_requests_total",
-        "operation" => operation, "outcome" => outcome, "store" => store)
+        "operation" => label(operation), "outcome" => outcome, "store" => store)
     .increment(1);
+}
+
+/// A label of metrics has few values, and clients choose the method of a route for any: what is no method
+/// of RFC 9110 or RFC 5789 is `_OTHER`, as OpenTelemetry's semantic conventions call it.
+#[cfg(feature = "metrics")]
+fn label(operation: &OperationName) -> String {
+    const METHODS: [&str; 9] =
+        ["CONNECT", "DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
+    match operation.split_once(' ') {
+        Some((method, route)) if route.starts_with('/') && !METHODS.contains(&method) => {
+            format!("_OTHER {route}")
+        }
+        _ => operation.to_string(),
+    }
 }
 
 #[cfg(not(feature = "metrics"))]
 fn count(_: &OperationName, _: &'static str, _: &'static str) {}
+
+#[cfg(all(test, feature = "metrics"))]
+mod tests {
+    use super::*;
+
+    /// CASES 87: methods are chosen by clients.
+    #[test]
+    fn a_label_has_no_method_that_a_client_made_up() {
+        let label = |name: &str| super::label(&OperationName::from(name));
+        for name in ["POST /payments/{id}", "create_payment", "orders::ship", "ship an order", ""] {
+            assert_eq!(label(name), name);
+        }
+        for method in ["PURGE", "post", "X-1", ""] {
+            assert_eq!(label(&format!("{method} /payments")), "_OTHER /payments");
+        }
+    }
+
+    #[test]
+    fn hints_are_bounded() {
+        let observer = Observer::new("test");
+        for method in 0..2 * MAX_HINTS {
+            observer.hint_scope(&OperationName::from(format!("M{method} /")));
+        }
+        assert_eq!(lock(&observer.hinted).len(), MAX_HINTS);
+    }
+}

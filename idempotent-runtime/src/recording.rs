@@ -34,6 +34,12 @@ impl<'a> Recording<'a> {
         self.0.record();
     }
 
+    /// The transaction was told that the lease is another's:
+    /// [`Attempt::lease_lost`](crate::Attempt::lease_lost) resolves.
+    pub fn lease_lost(self) {
+        self.0.lease_lost();
+    }
+
     /// The lease, whose id and token are compared in the transaction.
     pub fn lease(self) -> &'a Lease {
         self.0.lease()

@@ -120,7 +120,7 @@ impl Execution {
         let mut backoff = Backoff::new();
         loop {
             let saving = self.engine.store().save_step(self.lease(), name, bytes.clone());
-            match self.engine.bounded(saving).await {
+            match self.engine.bounded(saving).await.map_err(|error| self.told(error)) {
                 Ok(()) => {
                     self.engine.outages.recovered(Ends::SAVED);
                     return Ok(());

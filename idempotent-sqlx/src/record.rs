@@ -201,6 +201,16 @@ pub enum Refused {
     Database(BoxError),
 }
 
+impl Refused {
+    /// Lets the handler know of a lost lease at once.
+    fn told(self, recording: Recording<'_>) -> Self {
+        if let Self::LeaseLost = self {
+            recording.lease_lost();
+        }
+        self
+    }
+}
+
 /// What a transaction has to be.
 #[derive(Debug)]
 pub(crate) enum Unfit {
@@ -314,7 +324,7 @@ impl<Db: Transactional> StepIn<Db> for Attempt {
         let written = match recording.encode_step(name, &value) {
             Ok(bytes) => Db::write_step(store, transaction, recording.lease(), name, &bytes)
                 .await
-                .map_err(|reason| refused(reason.into())),
+                .map_err(|reason| refused(reason.told(recording).into())),
             Err(error) => Err(error),
         };
         or_poison(written, transaction).await?;
@@ -329,7 +339,8 @@ async fn write<Db: Transactional>(
 ) -> Result<(), RecordError> {
     let store = recording.store::<Db::Store>().ok_or(RecordError::WrongStore)?;
     let (lease, ttl) = (recording.lease(), recording.ttl());
-    Ok(Db::write_record(store, connection, lease, record, ttl).await?)
+    let written = Db::write_record(store, connection, lease, record, ttl).await;
+    Ok(written.map_err(|refused| refused.told(recording))?)
 }
 
 async fn or_poison<T, E, Db: Transactional>(

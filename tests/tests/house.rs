@@ -227,6 +227,7 @@ fn every_case_names_tests_that_exist() {
         "examples",
         "idempotent-macros/src",
         "idempotent-redis/tests",
+        "idempotent-sqlx/tests",
         "idempotent-runtime/src",
         "idempotent-testkit/src",
     ];

@@ -2,7 +2,7 @@
 //!
 //! The slot that an [`Attempt`] reads is made when it is extracted, and the guard has to find it. An
 //! argument before the last leaves it in the request's extensions; the last one takes the request
-//! with it, so what it asked for is noted on the side while it is polled.
+//! with it, so what it asked for is noted on the side while it is polled, and only then.
 
 use std::{
     cell::RefCell,
@@ -17,7 +17,31 @@ use http::request::Parts;
 use crate::attempt::{Attempt, AttemptSlot};
 
 thread_local! {
-    static ASKED: RefCell<Option<AttemptSlot>> = const { RefCell::new(None) };
+    /// What the last argument that is being polled has asked for; `None` while none is.
+    static ASKED: RefCell<Option<Asked>> = const { RefCell::new(None) };
+}
+
+#[derive(Default)]
+struct Asked(Option<AttemptSlot>);
+
+/// Puts back what stood there, also where the extractor panics: nothing of a request stays behind.
+struct Listening(Option<Asked>);
+
+impl Listening {
+    fn begin() -> Self {
+        Self(ASKED.replace(Some(Asked::default())))
+    }
+
+    /// What was asked for meanwhile.
+    fn end(mut self) -> Option<AttemptSlot> {
+        ASKED.replace(self.0.take()).and_then(|asked| asked.0)
+    }
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        ASKED.set(self.0.take());
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for Attempt {
@@ -25,7 +49,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Attempt {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Infallible> {
         let slot = parts.extensions.get_or_insert_default::<AttemptSlot>().clone();
-        ASKED.replace(Some(slot.clone()));
+        ASKED.with_borrow_mut(|asked| {
+            if let Some(asked) = asked {
+                asked.0 = Some(slot.clone());
+            }
+        });
         Ok(Self::new(slot))
     }
 }
@@ -37,10 +65,9 @@ where
 {
     let mut slot = None;
     let extracted = poll_fn(|cx| {
-        // Whatever was noted before belongs to another request.
-        ASKED.take();
+        let listening = Listening::begin();
         let poll = Pin::new(&mut extract).poll(cx);
-        slot = ASKED.take().or(slot.take());
+        slot = listening.end().or(slot.take());
         poll
     })
     .await;

@@ -129,10 +129,9 @@ impl Kept {
             };
             match &self.head {
                 RequestHead::Whole(parts) => {
-                    let fields = parts.headers.iter();
-                    fields.for_each(|(name, value)| {
-                        write((name.as_str().as_bytes(), value.as_bytes()))
-                    });
+                    for (name, value) in &parts.headers {
+                        write((name.as_str().as_bytes(), value.as_bytes()));
+                    }
                 }
                 RequestHead::Left { head, .. } => head.fields().for_each(write),
             }

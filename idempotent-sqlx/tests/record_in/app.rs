@@ -256,6 +256,11 @@ async fn pay<L: Ledger>(State(app): State<App<L>>, attempt: Attempt) -> Response
         Script::Panics => panic!("before the commit"),
         Script::RecordsAFailure | Script::RecordsTooMuch | Script::LosesItsLease => {
             assert!(recorded.is_err(), "{script:?}");
+            if script == Script::LosesItsLease {
+                // Not at the next beat, which is a third of a lease away.
+                let told = tokio::time::timeout(Duration::from_secs(5), attempt.lease_lost()).await;
+                told.expect("told of the loss at once");
+            }
             let _ = tx.commit().await;
             paid().into_response()
         }

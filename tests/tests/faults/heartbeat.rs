@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use idempotent_runtime::{KeyState, OnRecordFailure};
+use axum::response::IntoResponse as _;
+use idempotent_runtime::{KeyState, OnRecordFailure, StepError, StepRefusal};
 use idempotent_tests::{Fault, Gate, Step};
 use tokio::{
     sync::mpsc,
@@ -360,4 +361,41 @@ async fn a_late_answer_to_a_renewal_ends_no_other_lease() {
     assert!(matches!(process.state("kept").await, KeyState::Leased { .. }));
     gate.open();
     assert_paid(&kept.answer().await, 2, 1);
+}
+
+/// CASES 79: whoever hears first that the lease is lost tells the handler, not only the next beat.
+#[tokio::test(start_paused = true)]
+async fn a_step_that_is_told_of_a_lost_lease_tells_the_handler_at_once() {
+    // Before the step runs, and when it is saved.
+    for runs in [false, true] {
+        let (store, gate) = (faulty(), Gate::new());
+        let steps = gate.clone();
+        let handler = Handler::new(move |run| {
+            let gate = steps.clone();
+            async move {
+                let begun = Instant::now();
+                if !runs {
+                    gate.pass().await;
+                }
+                let work = async {
+                    if runs {
+                        gate.pass().await;
+                    }
+                    Ok::<_, StepError>(7)
+                };
+                let refused = run.attempt.step("charge", work).await.unwrap_err();
+                assert!(matches!(refused.reason(), StepRefusal::LeaseLost), "{refused}");
+                run.attempt.lease_lost().await;
+                assert_eq!(begun.elapsed(), Duration::ZERO);
+                refused.into_response()
+            }
+        });
+        let process = Process::new(&store, &handler);
+        let request = process.begin_pay("k").await;
+        gate.reached().await;
+        assert!(process.runtime.forget(&NOBODY, PAY, "k", true).await.unwrap());
+        gate.open();
+        assert!(request.answer().await.status.is_server_error());
+        assert_eq!(handler.runs(), 1);
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use idempotent_runtime::{KeyState, Metadata, OnAbandoned, StoreError};
+use idempotent_runtime::{KeyState, Metadata, OnAbandoned, Resolution, StoreError};
 use idempotent_tests::{Fault, Gate, Step, post};
 use tokio::time::{Instant, sleep};
 
@@ -241,4 +241,27 @@ async fn a_first_try_that_arrives_after_completion_changes_nothing() {
     tokio::task::yield_now().await;
     assert_replays(&process.pay("k").await, &answer);
     assert_eq!((handler.runs(), store.calls(Step::Acquire)), (1, 3));
+}
+
+/// CASES 84: an operator copies the key from a request, where the draft has it in quotes.
+#[tokio::test(start_paused = true)]
+async fn an_operator_gives_the_key_as_the_client_sent_it() {
+    let (store, handler) = (faulty(), Handler::new(|_| async { failed() }));
+    let halting = settings(&store).on_abandoned(OnAbandoned::Halt);
+    let process = Process::with(halting, &handler);
+    let runtime = &process.runtime;
+    for (key, sent) in [("a b\"c", r#""a b\"c""#), ("plain", r#""plain""#), ("bare", "bare")] {
+        let sent_with_space = format!(" {sent} ");
+        for (nth, given) in [key, sent, &sent_with_space].into_iter().enumerate() {
+            if nth == 2 && key == "bare" {
+                continue; // a bare key with spaces is another key
+            }
+            process.send(pay_with(sent)).await;
+            let state = runtime.inspect(&NOBODY, PAY, given).await.unwrap();
+            assert!(matches!(state, KeyState::Abandoned { .. }), "{given}: {state:?}");
+            runtime.resolve(&NOBODY, PAY, given, Resolution::Rerun).await.unwrap();
+            assert!(runtime.forget(&NOBODY, PAY, given, false).await.unwrap(), "{given}");
+            assert!(!runtime.forget(&NOBODY, PAY, given, false).await.unwrap(), "{given}");
+        }
+    }
 }

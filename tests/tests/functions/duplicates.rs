@@ -1,8 +1,8 @@
 //! Calls with the key of one that runs.
 
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
-use idempotent_runtime::{Error, KeyState, MemoryStore};
+use idempotent_runtime::{Error, Idempotency, KeyState, MemoryStore, idempotent_fn};
 use idempotent_tests::Gate;
 use tokio::time::Instant;
 
@@ -202,4 +202,34 @@ async fn every_key_that_is_hammered_by_functions_on_several_threads_runs_once() 
         assert_eq!(*values[key].get_or_insert_with(|| shipment.clone()), shipment);
     }
     assert_eq!(work.runs(), keys);
+}
+
+/// CASES 80: it would wait for itself.
+#[tokio::test(start_paused = true)]
+async fn a_function_that_calls_itself_with_its_own_key_is_told_at_once() {
+    #[idempotent_fn(key = depth % 3, operation = "descends", runtime = runtime)]
+    async fn descend(
+        runtime: &Idempotency,
+        other: Option<&Idempotency>,
+        depth: u32,
+    ) -> Result<String, Error> {
+        // Another runtime has other keys.
+        let (runtime, other) = match (other, depth) {
+            (Some(other), 2) => (other, None),
+            other => (runtime, other.0),
+        };
+        let below: Pin<Box<dyn Future<Output = _>>> = Box::pin(descend(runtime, other, depth + 1));
+        match below.await {
+            Ok(below) => Ok(format!("{depth} {below}")),
+            Err(error) => Ok(format!("{depth} {}", error.code())),
+        }
+    }
+    let [runtime, other, third] = [(); 3].map(|()| Idempotency::new(MemoryStore::new()));
+    let begun = Instant::now();
+    // The third call below the first has its key again.
+    let value = descend(&runtime, None, 0).await.unwrap();
+    assert_eq!((value.as_str(), begun.elapsed()), ("0 1 2 calls_itself", Duration::ZERO));
+    assert_eq!(descend(&runtime, None, 1).await.unwrap(), "1 2 calls_itself");
+    let value = descend(&other, Some(&third), 0).await.unwrap();
+    assert_eq!((value.as_str(), begun.elapsed()), ("0 1 2 3 4 5 calls_itself", Duration::ZERO));
 }

@@ -1,14 +1,19 @@
 //! What a handler can ask about its own execution.
 
 use std::{
+    convert::Infallible,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
-use axum::{Extension, Json, Router, extract::State, routing};
+use axum::{
+    Extension, Json, Router,
+    extract::{self, FromRequest, FromRequestParts as _, State},
+    routing,
+};
 use http::StatusCode;
-use idempotent_runtime::{Attempt, FencingToken, Guarded, idempotent};
-use idempotent_tests::{Answer, Request, post};
+use idempotent_runtime::{Attempt, FencingToken, Guarded, Idempotency, MemoryStore, idempotent};
+use idempotent_tests::{Answer, Faulty, Request, post};
 use tokio::time::sleep;
 
 use crate::kit::{Effects, User, every_path, memory, payments};
@@ -239,5 +244,51 @@ async fn a_short_lease_beside_a_long_one_is_kept() {
         };
         let (one, two) = tokio::join!(one, later);
         assert_eq!([one.text(), two.text()], ["kept", "kept"], "{paths:?}");
+    }
+}
+
+/// CASES 78: nothing of a request, its engine or its store stays behind in the thread that served it.
+#[tokio::test]
+async fn an_application_that_is_dropped_is_gone() {
+    #[idempotent(key = header("Idempotency-Key"))]
+    async fn first(attempt: Attempt, Json(amount): Json<u32>) -> String {
+        format!("{} {amount}", attempt.number())
+    }
+    #[idempotent(key = header("Idempotency-Key"))]
+    async fn last(attempt: Attempt) -> String {
+        attempt.number().to_string()
+    }
+    #[idempotent(key = header("Idempotency-Key"))]
+    async fn panics(attempt: Attempt, _: Panics) -> String {
+        attempt.number().to_string()
+    }
+    let store = Faulty::new(MemoryStore::new());
+    let app = Router::new()
+        .route("/first", routing::post(first))
+        .route("/last", routing::post(last))
+        .route("/panics", routing::post(panics))
+        .layer(Extension(Idempotency::new(store.clone())));
+    let json = |path| post(path).key(path).json(&serde_json::json!(7));
+    assert_eq!(json("/first").send(&app).await.text(), "1 7");
+    assert_eq!(json("/last").send(&app).await.text(), "1");
+    let serving = app.clone();
+    let panicking = tokio::spawn(async move { json("/panics").send(&serving).await });
+    assert!(panicking.await.unwrap_err().is_panic());
+    assert_eq!(json("/first").send(&app).await.text(), "1 7");
+    assert!(store.holders() > 1);
+    drop(app);
+    assert_eq!(store.holders(), 1);
+}
+
+/// Asks for its attempt, and panics.
+struct Panics;
+
+impl<S: Send + Sync> FromRequest<S> for Panics {
+    type Rejection = Infallible;
+
+    async fn from_request(request: extract::Request, state: &S) -> Result<Self, Infallible> {
+        let (mut parts, _) = request.into_parts();
+        Attempt::from_request_parts(&mut parts, state).await?;
+        panic!("an extractor that panics")
     }
 }
