@@ -4,8 +4,10 @@
 
 mod client;
 mod faulty;
+mod logs;
 
 pub use self::{
     client::{Answer, Request, get, post},
     faulty::{Fault, Faulty, Gate, Step},
+    logs::Logs,
 };

@@ -192,9 +192,12 @@ impl Lease {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+
     use crate::{
-        Acquired, Attempt, CachedBuilder, Idempotency, KeyEncoder, MemoryStore, Metadata, Record,
-        ResolvedAnswer, fingerprint::Fingerprint,
+        AcquireRequest, Acquired, Attempt, CachedBuilder, ContentKey, Idempotency, KeyEncoder,
+        KeyState, MemoryStore, Metadata, Record, Resolution, ResolvedAnswer,
+        fingerprint::Fingerprint,
     };
 
     /// CASES 85: twins of a fork or a restored snapshot have drawn the same.
@@ -233,24 +236,93 @@ mod tests {
             trailers: vec![field],
         };
         let cached: CachedBuilder<MemoryStore> = crate::Cached::builder(MemoryStore::new());
+        let fingerprint = Fingerprint::of(&MARK);
+        let request = AcquireRequest::new(&key, &fingerprint, lease.id, Duration::from_secs(1));
+        let completed = KeyState::Completed { record: record.clone(), expires_in: Duration::MAX };
+        let store = MemoryStore::new();
         let shown = [
-            format!("{lease:?}"),
-            format!("{:?}", lease.steps),
-            format!("{:?}", Acquired::Granted(lease)),
-            format!("{encoder:?}"),
-            format!("{builder:?}"),
-            format!("{:?}", builder.build()),
-            format!("{record:?}"),
-            format!("{answer:?}"),
-            format!("{head:?}"),
-            format!("{cached:?}"),
-            format!("{:?}", Attempt::unguarded()),
+            ("Lease", format!("{lease:?}")),
+            ("SavedSteps", format!("{:?}", lease.steps)),
+            ("Acquired", format!("{:?}", Acquired::Granted(lease))),
+            ("AcquireRequest", format!("{request:?}")),
+            ("KeyState", format!("{completed:?}")),
+            ("KeyEncoder", format!("{encoder:?}")),
+            ("IdempotencyBuilder", format!("{builder:?}")),
+            ("Idempotency", format!("{:?}", builder.build())),
+            ("Record", format!("{record:?}")),
+            ("ResolvedAnswer", format!("{answer:?}")),
+            ("Resolution", format!("{:?}", Resolution::Record(answer))),
+            ("Metadata", format!("{head:?}")),
+            ("CachedBuilder", format!("{cached:?}")),
+            ("Cached", format!("{:?}", cached.build())),
+            ("MemoryStore", format!("{store:?}")),
+            ("Attempt", format!("{:?}", Attempt::unguarded())),
+            ("ContentKey", format!("{:?}", ContentKey::of(MARK).unwrap())),
+            ("Fingerprint", format!("{fingerprint:?}")),
         ];
         // As text, as bytes of a list, as bytes of the secret.
         let marks = [MARK.to_owned(), format!("{:?}", MARK.as_bytes()), "77, 77".to_owned()];
-        for text in &shown {
-            assert!(marks.iter().all(|mark| !text.contains(mark.as_str())), "{text}");
+        for (name, text) in &shown {
+            assert!(marks.iter().all(|mark| !text.contains(mark.as_str())), "{name}: {text}");
         }
-        assert!(shown[0].contains("charge"), "the name of a step is shown: {}", shown[0]);
+        assert!(shown[0].1.contains("charge"), "the name of a step is shown: {}", shown[0].1);
+        // What is public and not here holds nothing of the user's, or only what the user's own type shows.
+        let known: Vec<_> = shown.iter().map(|(name, _)| *name).chain(HOLD_NOTHING).collect();
+        for name in public_types() {
+            assert!(known.contains(&name.as_str()), "is there a secret in `{name}`?");
+        }
+    }
+
+    /// Public types that hold no secret: marks, numbers, digests, settings, errors, and what wraps a type
+    /// of the user's.
+    const HOLD_NOTHING: [&str; 39] = [
+        "DoNotRecord",
+        "Guard",
+        "Guarded",
+        "GuardedRejection",
+        "NoEffect",
+        "Outcome",
+        "PassThrough",
+        "Recorded",
+        "Via",
+        "BatchFailure",
+        "BatchReport",
+        "Error",
+        "ValueAttempt",
+        "ResolveError",
+        "SettingsError",
+        "ShortKey",
+        "StorageKey",
+        "KeyPart",
+        "FencingToken",
+        "LeaseId",
+        "Steps",
+        "OperationName",
+        "Headers",
+        "MetadataError",
+        "RecordError",
+        "Recording",
+        "OnAbandoned",
+        "OnRecordFailure",
+        "OnStoreError",
+        "RecordRule",
+        "StepError",
+        "StepRefusal",
+        "BoxError",
+        "MemoryStoreBuilder",
+        "MemoryUsage",
+        "OnFull",
+        "Retention",
+        "Store",
+        "StoreError",
+    ];
+
+    /// The names of types that `lib.rs` gives away.
+    fn public_types() -> Vec<String> {
+        let lib = include_str!("lib.rs");
+        let uses = lib.split("pub use self::").skip(1).map(|rest| rest.split(';').next().unwrap());
+        let words = uses.flat_map(|list| list.split(|c: char| !c.is_alphanumeric() && c != '_'));
+        let types = words.filter(|word| word.starts_with(|first: char| first.is_ascii_uppercase()));
+        types.map(str::to_owned).collect()
     }
 }

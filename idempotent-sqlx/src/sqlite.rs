@@ -151,6 +151,25 @@ impl SqliteStore {
         Ok(transaction.commit().await?)
     }
 
+    /// Writes as much as a small result takes and takes it back, which leaves its pages in the file: where a
+    /// bound of pages or the disk has no room for that, the step does not run.
+    async fn reserve_step_once(&self, lease: &Lease, lease_for: Duration) -> Result<(), Failed> {
+        /// No step of anybody is called so.
+        const NAME: &str = "\u{1}idempotent: room for a step";
+        /// More than a row holds beside its key in a page.
+        const ROOM: [u8; 1024] = [0; 1024];
+        let mut transaction = self.begin().await?;
+        let now = now();
+        let renew = of_lease(sql::RENEW, lease, now).bind(after(now, lease_for));
+        if renew.execute(&mut *transaction).await?.rows_affected() == 0 {
+            return Err(StoreError::LeaseLost.into());
+        }
+        insert_step(&mut transaction, lease, NAME, &ROOM).await?;
+        let forget = sqlx::query(sql::FORGET_STEP).bind(&lease.key.as_bytes()[..]).bind(NAME);
+        forget.execute(&mut *transaction).await?;
+        Ok(transaction.commit().await?)
+    }
+
     async fn free_once(&self, lease: &Lease, retention: Duration) -> Result<(), Failed> {
         let mut transaction = self.begin().await?;
         let freed = give_back(lease, retention, "freed").execute(&mut *transaction).await?;
@@ -224,6 +243,10 @@ impl Store for SqliteStore {
             self.owned(of_lease(sql::RENEW, lease, now).bind(after(now, lease_for)))
         })
         .await
+    }
+
+    async fn reserve_step(&self, lease: &Lease, lease_for: Duration) -> Result<(), StoreError> {
+        patiently(|| self.reserve_step_once(lease, lease_for)).await
     }
 
     async fn release(&self, lease: &Lease, retention: Duration) -> Result<(), StoreError> {

@@ -25,6 +25,8 @@ pub(super) const STEPS: &str = "select name, value from idempotent_steps where k
 pub(super) const FORGET_RECORD: &str = "delete from idempotent_records where key = ?1";
 pub(super) const FORGET_STEPS: &str = "delete from idempotent_steps where key = ?1";
 
+pub(super) const FORGET_STEP: &str = "delete from idempotent_steps where key = ?1 and name = ?2";
+
 /// ?1 key, ?2 lease id, ?3 token, ?4 now: what each step of a lease compares.
 macro_rules! owned {
     () => {
@@ -148,6 +150,7 @@ mod tests {
             STEPS,
             FORGET_RECORD,
             FORGET_STEPS,
+            FORGET_STEP,
             COMPLETE,
             RECORD,
             RENEW,

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use idempotent_runtime::{KeyState, Store as _};
+use idempotent_runtime::{
+    AcquireRequest, Acquired, Fingerprint, KeyState, LeaseId, OperationName, Store as _,
+};
 use idempotent_sqlx::{
     PostgresStore,
     sqlx::{AssertSqlSafe, PgPool, Row as _, query, query_scalar, raw_sql},
@@ -159,10 +161,21 @@ async fn people_can_read_it() {
     let lease = granted(&store, &key(), LONG).await;
     granted(&store, &key(), LONG).await;
     store.complete(&lease, record("paid"), LONG).await.unwrap();
-    let keys = format!("select * from {}.keys order by state", schema.name);
+    let (operation, fingerprint) = (OperationName::from("POST /payments"), Fingerprint::of(&1));
+    let (freed, week) = (key(), Duration::from_hours(7 * 24));
+    let request = AcquireRequest::new(&freed, &fingerprint, LeaseId::random(), LONG)
+        .operation(&operation, week);
+    let Acquired::Granted(freed) = store.acquire(request).await.unwrap() else { panic!() };
+    store.free(&freed, LONG).await.unwrap();
+    let keys = format!(
+        "select *, extract(epoch from ttl)::bigint as seconds from {}.keys order by state",
+        schema.name
+    );
     let rows = query(AssertSqlSafe(keys)).fetch_all(&pool).await.unwrap();
     let states: Vec<String> = rows.iter().map(|row| row.get("state")).collect();
-    assert_eq!(states, ["completed", "leased"]);
+    assert_eq!(states, ["completed", "freed", "leased"]);
     assert_eq!(rows[0].get::<String, _>("key"), lease.key.to_string());
     assert_eq!(rows[0].get::<&[u8], _>("body"), b"paid");
+    assert_eq!(rows[1].get::<String, _>("operation"), "POST /payments");
+    assert_eq!(rows[1].get::<i64, _>("seconds"), i64::try_from(week.as_secs()).unwrap());
 }

@@ -225,3 +225,36 @@ async fn a_full_disk_refuses_new_keys_and_is_forgotten_when_there_is_room() {
     }
     granted(&store, &refused, LONG).await;
 }
+
+/// CASES 77: what has no room for a result does not run.
+#[tokio::test]
+async fn a_step_without_room_in_the_file_is_refused_before_its_effect() {
+    let file = File::new().await;
+    let pages: i64 = query_scalar("pragma page_count").fetch_one(&file.pool(1)).await.unwrap();
+    let options: SqliteConnectOptions = file.url().parse().unwrap();
+    let options = options.pragma("max_page_count", (pages + 8).to_string());
+    let store = SqliteStore::builder().open(options).await.unwrap();
+    let [lease, greedy] =
+        [granted(&store, &key(1), LONG).await, granted(&store, &key(2), LONG).await];
+    store.reserve_step(&lease, LONG).await.unwrap();
+    let count = "select count(*) from idempotent_steps";
+    let steps: i64 = query_scalar(count).fetch_one(&file.pool(1)).await.unwrap();
+    assert_eq!(steps, 0, "nothing of it stays");
+    let mut full = Ok(());
+    for nth in 0.. {
+        full = store.save_step(&greedy, &nth.to_string(), vec![7; 2000].into()).await;
+        if full.is_err() {
+            break;
+        }
+    }
+    assert!(matches!(full, Err(StoreError::Full)), "{full:?}");
+    for _ in 0..3 {
+        let refused = store.reserve_step(&lease, LONG).await;
+        assert!(matches!(refused, Err(StoreError::Full)), "{refused:?}");
+    }
+    assert!(store.forget(&greedy.key, true).await.unwrap());
+    store.reserve_step(&lease, LONG).await.unwrap();
+    store.save_step(&lease, "charge", vec![7; 1000].into()).await.unwrap();
+    let gone = store.reserve_step(&greedy, LONG).await;
+    assert!(matches!(gone, Err(StoreError::LeaseLost)), "{gone:?}");
+}

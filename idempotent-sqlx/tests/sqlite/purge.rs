@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use idempotent_runtime::{KeyState, Store as _};
+use idempotent_runtime::{
+    AcquireRequest, Acquired, Fingerprint, KeyState, LeaseId, OperationName, Store as _,
+};
 use idempotent_sqlx::sqlx::{Row as _, query, query_scalar, raw_sql};
 
 use crate::kit::{File, LONG, granted, key, record};
@@ -63,14 +65,21 @@ async fn people_can_read_it() {
     let lease = granted(&store, &key(1), LONG).await;
     granted(&store, &key(2), LONG).await;
     store.complete(&lease, record("paid"), LONG).await.unwrap();
-    let rows =
-        query("select key, state, attempt, body, metadata from idempotent_keys order by state")
-            .fetch_all(&file.pool(1))
-            .await
-            .unwrap();
+    let (operation, fingerprint) = (OperationName::from("POST /payments"), Fingerprint::of(&1));
+    let (freed, week) = (key(3), Duration::from_hours(7 * 24));
+    let request = AcquireRequest::new(&freed, &fingerprint, LeaseId::random(), LONG)
+        .operation(&operation, week);
+    let Acquired::Granted(freed) = store.acquire(request).await.unwrap() else { panic!() };
+    store.free(&freed, LONG).await.unwrap();
+    let rows = query("select * from idempotent_keys order by state")
+        .fetch_all(&file.pool(1))
+        .await
+        .unwrap();
     let states: Vec<String> = rows.iter().map(|row| row.get("state")).collect();
-    assert_eq!(states, ["completed", "leased"]);
+    assert_eq!(states, ["completed", "freed", "leased"]);
     assert_eq!(rows[0].get::<String, _>("key"), key(1).to_string());
     assert_eq!(rows[0].get::<&[u8], _>("body"), b"paid");
     assert_eq!(rows[0].get::<String, _>("metadata"), r#"{"kind":"value"}"#);
+    assert_eq!(rows[1].get::<String, _>("operation"), "POST /payments");
+    assert!((rows[1].get::<f64, _>("ttl_seconds") - week.as_secs_f64()).abs() < 1e-6);
 }

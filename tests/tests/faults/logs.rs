@@ -2,11 +2,7 @@
 //! each operation that somebody has to decide about.
 
 use std::{
-    io::{self, Write},
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::atomic::{AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -16,66 +12,10 @@ use idempotent_runtime::{
     DoNotRecord, Idempotency, MemoryStore, NoEffect, OnAbandoned, OnStoreError, StepError,
     Store as _,
 };
-use idempotent_tests::{Fault, Gate, Request, Step, post};
+use idempotent_tests::{Fault, Gate, Logs, Request, Step, post};
 use tokio::time::sleep;
-use tracing::{Dispatch, Level, subscriber::DefaultGuard};
 
 use crate::support::{Handler, LEASE, Process, failed, faulty, settings, until};
-
-/// The warnings and errors of this thread, as long as this lives.
-struct Logs {
-    text: Arc<Mutex<Vec<u8>>>,
-    _guard: DefaultGuard,
-    /// With one subscriber only, tracing asks the thread that comes to a log line first whether anybody
-    /// listens: another test's may say no for all. With two it asks both.
-    _second: Dispatch,
-}
-
-struct Writer(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Writer {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(line)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl Logs {
-    fn new() -> Self {
-        let text = Arc::<Mutex<Vec<u8>>>::default();
-        let subscriber = || {
-            let text = Arc::clone(&text);
-            tracing_subscriber::fmt()
-                .with_ansi(false)
-                .with_max_level(Level::WARN)
-                .with_writer(move || Writer(Arc::clone(&text)))
-                .finish()
-        };
-        let second = Dispatch::new(subscriber());
-        let guard = tracing::subscriber::set_default(subscriber());
-        Self { text, _guard: guard, _second: second }
-    }
-
-    fn lines(&self) -> Vec<String> {
-        let text = String::from_utf8(self.text.lock().unwrap().clone()).unwrap();
-        text.lines().map(str::to_owned).collect()
-    }
-
-    /// Asserts that there is a line for each of `expected`, in this order, with all words of it.
-    #[track_caller]
-    fn assert_are(&self, expected: &[&[&str]]) {
-        let lines = self.lines();
-        assert_eq!(lines.len(), expected.len(), "{lines:#?}");
-        for (line, words) in lines.iter().zip(expected) {
-            for word in *words {
-                assert!(line.contains(word), "no `{word}` in {line}");
-            }
-        }
-    }
-}
 
 /// With credentials, so that no hint at a scope is among the lines.
 fn ask(path: &str, key: &str) -> Request {

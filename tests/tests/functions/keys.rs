@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use idempotent_runtime::{
     Error, Fingerprint, Idempotency, KeyState, MemoryStore, StorageKey, idempotent_fn,
 };
+use idempotent_tests::Logs;
 
 struct Counter {
     runtime: Idempotency,
@@ -194,4 +195,14 @@ async fn two_methods_that_one_macro_writes_are_refused_too() {
     for error in [letters.post(1).await.unwrap_err(), emails.post(1).await.unwrap_err()] {
         assert!(matches!(error, Error::OperationAmbiguous { .. }), "{error:?}");
     }
+}
+
+/// CASES 58: a scope of nothing would be one for everybody.
+#[tokio::test]
+async fn an_empty_scope_of_a_function_is_none_and_says_so_once() {
+    let (counter, logs) = (Counter::new(), Logs::new());
+    for (user, nth) in [(None, 1), (Some(""), 1), (Some(""), 1), (Some("a"), 2)] {
+        assert_eq!(counter.scoped(user, Some(1), "e").await.unwrap(), nth, "{user:?}");
+    }
+    logs.assert_are(&[&["WARN", "operation=scoped", "is empty and is ignored"]]);
 }

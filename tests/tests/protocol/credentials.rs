@@ -1,48 +1,15 @@
 //! Whose key it is: by `scope`, or else by the credentials of the request.
 
-use std::{
-    io::{self, Write},
-    sync::{Arc, Mutex},
-};
-
 use axum::{Json, Router, extract::State};
 use http::{HeaderMap, HeaderName, StatusCode};
 use idempotent_runtime::{Idempotency, MemoryStore, idempotent};
-use idempotent_tests::{Request, post};
+use idempotent_tests::{Logs, Request, post};
 
 use tokio::time::Instant;
 
 use crate::kit::{
     Effects, Gated, Script, User, every_path, memory, pay, pay_gated, payments, scripted, spawn,
 };
-
-/// What was logged.
-#[derive(Clone, Default)]
-struct Lines(Arc<Mutex<Vec<u8>>>);
-
-impl Lines {
-    fn text(&self) -> String {
-        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
-    }
-}
-
-impl Write for Lines {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(line)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-impl<'a> tracing_subscriber::fmt::MakeWriter<'a> for Lines {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
 
 fn ask() -> Request {
     post("/payments").key("k")
@@ -293,36 +260,25 @@ async fn an_operation_that_cannot_tell_its_callers_apart_says_so_once() {
     async fn scoped() {}
     #[idempotent(key = header("Idempotency-Key"), operation = "empty", scope = "")]
     async fn empty() {}
-    let (runtime, lines) = (memory(), Lines::default());
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::WARN)
-        .with_writer(lines.clone())
-        .finish();
-    // With one subscriber alone, a log line that another thread meets first is off for this one too.
-    let _second = tracing::Dispatch::new(tracing_subscriber::fmt().with_writer(io::sink).finish());
-    let _default = tracing::subscriber::set_default(subscriber);
+    let (runtime, logs) = (memory(), Logs::new());
     let told = payments(&runtime, (), told);
     post("/payments").key("with").header("authorization", "ada").send(&told).await;
-    assert_eq!(lines.text(), "", "who has credentials is told apart");
+    logs.assert_are(&[]); // who has credentials is told apart
     let others = [payments(&runtime, (), shared), payments(&runtime, (), scoped)];
     for app in &others {
         post("/payments").key("k").send(app).await;
     }
-    assert_eq!(lines.text(), "");
+    logs.assert_are(&[]);
     for key in ["a", "b", "c"] {
         post("/payments").key(key).send(&told).await;
     }
-    let text = lines.text();
-    assert_eq!(text.matches("cannot be told apart").count(), 1, "{text}");
-    assert!(
-        text.contains("told") && text.contains("scope = …") && text.contains("shared"),
-        "{text}"
-    );
+    let told: &[&str] = &["WARN", "cannot be told apart", "told", "scope = …", "shared"];
+    logs.assert_are(&[told]);
     let empty = payments(&runtime, (), empty);
     for key in ["a", "b"] {
         post("/payments").key(key).header("authorization", "ada").send(&empty).await;
     }
-    assert_eq!(lines.text().matches("is empty and is ignored").count(), 1);
+    logs.assert_are(&[told, &["WARN", "operation=empty", "is empty and is ignored"]]);
 }
 
 /// CASES 18: nor does another caller wait for somebody's running request.

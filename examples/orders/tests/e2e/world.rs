@@ -101,6 +101,15 @@ impl World {
         }
     }
 
+    /// Waits until so many orders are shipped, in PostgreSQL.
+    pub(crate) async fn shipped(&self, orders: usize) {
+        let until = Instant::now() + PATIENCE;
+        while self.sql("select count(*) from shipments") != orders.to_string() {
+            assert!(Instant::now() < until, "{orders} orders are not shipped");
+            sleep(POLL).await;
+        }
+    }
+
     /// Runs a statement in the database; answers what it printed.
     pub(crate) fn sql(&self, statement: &str) -> String {
         match &self.database {
