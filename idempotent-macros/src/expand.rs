@@ -8,11 +8,13 @@ pub(crate) mod handler;
 
 use std::time::Duration;
 
-use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
+use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{Expr, Type, ext::IdentExt as _, spanned::Spanned as _};
 
 use crate::{
+    argument::Argument,
+    item::Body,
     model::{Common, Compared},
     parse::unparenthesized,
 };
@@ -119,10 +121,95 @@ fn aim(returned: &Type) -> Option<TokenStream> {
     let mut result = local("result");
     result.set_span(result.span().located_at(returned.span()));
     Some(quote_spanned! {location(returned)=>
-        #[allow(unreachable_code, clippy::empty_loop, clippy::let_unit_value)]
-        if false {
-            let #result: #returned = loop {};
+        if let ::core::option::Option::Some(#result) = ::core::option::Option::None::<#returned> {
             return #result;
         }
     })
+}
+
+/// Every identifier in `tokens`, those in their texts too, and every `!`.
+fn words(tokens: TokenStream) -> Vec<String> {
+    let each = tokens.into_iter().flat_map(|token| match token {
+        TokenTree::Group(group) => words(group.stream()),
+        TokenTree::Ident(ident) => vec![ident.unraw().to_string()],
+        TokenTree::Punct(punct) if punct.as_char() == '!' => vec!["!".to_owned()],
+        TokenTree::Punct(_) => Vec::new(),
+        // What a formatted text shows: `"{id}"`.
+        TokenTree::Literal(text) => text
+            .to_string()
+            .split(|letter: char| !(letter.is_alphanumeric() || letter == '_'))
+            .filter(|word| !word.is_empty())
+            .map(str::to_owned)
+            .collect(),
+    });
+    each.collect()
+}
+
+/// The words of all options that speak of arguments. What speaks of none may misspell any: then all are
+/// shown, so that the compiler can say which is meant.
+fn said<'a>(
+    options: impl Iterator<Item = &'a Expr>,
+    arguments: impl Iterator<Item = &'a Argument>,
+) -> Vec<String> {
+    let known: Vec<_> =
+        arguments.flat_map(Argument::names).map(|name| name.unraw().to_string()).collect();
+    let mut all = Vec::new();
+    for option in options {
+        let said = words(option.to_token_stream());
+        if !said.iter().any(|word| known.contains(word) || word == "self") && !is_constant(&said) {
+            all.push("!".to_owned());
+        }
+        all.extend(said);
+    }
+    all
+}
+
+/// Whether the first of an expression's words is the name of a constant or of a type.
+fn is_constant(said: &[String]) -> bool {
+    said.first().is_some_and(|word| word.starts_with(char::is_uppercase))
+}
+
+/// The expression of `fingerprint`.
+fn fingerprint(common: &Common) -> Option<&Expr> {
+    match &common.fingerprint {
+        Some(Compared::Content(expr) | Compared::Expression(expr)) => Some(expr),
+        Some(Compared::Json) | None => None,
+    }
+}
+
+/// `value`, where options are shown something before.
+fn shown_before(shown: &TokenStream, value: TokenStream) -> TokenStream {
+    if shown.is_empty() { value } else { quote!({ #shown #value }) }
+}
+
+/// The user's statements behind ours: in a block of their own where there are items among them, which stand
+/// before all statements of theirs.
+fn behind(ours: &TokenStream, body: &Body, statements: &TokenStream) -> TokenStream {
+    const ITEMS: [&str; 11] = [
+        "const",
+        "enum",
+        "extern",
+        "fn",
+        "impl",
+        "macro_rules",
+        "mod",
+        "static",
+        "struct",
+        "trait",
+        "use",
+    ];
+    let is_item =
+        |token| matches!(token, TokenTree::Ident(word) if ITEMS.iter().any(|item| word == item));
+    if statements.clone().into_iter().any(is_item) {
+        let own = braced(body.braces, statements.clone());
+        return quote!(#ours #own);
+    }
+    quote!(#ours #statements)
+}
+
+/// A block whose braces are the user's: what the compiler says of it is about the user's function.
+fn braced(braces: Span, statements: TokenStream) -> Group {
+    let mut block = Group::new(Delimiter::Brace, statements);
+    block.set_span(braces);
+    block
 }

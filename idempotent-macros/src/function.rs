@@ -3,11 +3,12 @@
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote};
 use syn::{
-    Block, Expr, ExprAsync, ExprCall, GenericArgument, Pat, PathArguments, PathSegment, ReturnType,
-    Signature, Stmt, Type, TypeParamBound, Visibility, parse::Parser as _,
+    Block, Expr, ExprAsync, ExprCall, FnArg, GenericArgument, Pat, PathArguments, PathSegment,
+    ReturnType, Signature, Stmt, Type, TypeParamBound, Visibility, parse::Parser as _,
 };
 
 use crate::{
+    argument::{Argument, check_names},
     ctxt::Ctxt,
     item::{Body, Item},
     model::Attribute,
@@ -19,7 +20,9 @@ pub(crate) struct Function {
     pub(crate) attrs: Vec<syn::Attribute>,
     pub(crate) inner_attrs: Vec<syn::Attribute>,
     pub(crate) visibility: Visibility,
+    /// Without its arguments, but for a receiver.
     pub(crate) signature: Signature,
+    pub(crate) arguments: Vec<Argument>,
     /// What a caller gets in the end, where the body can name it.
     pub(crate) returned: Type,
     /// What is guarded.
@@ -53,7 +56,23 @@ impl Function {
             return None;
         };
         let returned = returned?;
-        Some(Self { attrs, inner_attrs, visibility, signature, returned, body, around })
+        let (mut signature, mut arguments) = (signature, Vec::new());
+        // Whoever writes the future itself has moved what it takes into it.
+        if matches!(around, Around::Nothing) {
+            let (receiver, others): (Vec<_>, Vec<_>) = signature
+                .inputs
+                .into_iter()
+                .partition(|argument| matches!(argument, FnArg::Receiver(_)));
+            signature.inputs = receiver.into_iter().collect();
+            let typed = others.into_iter().filter_map(|argument| match argument {
+                FnArg::Typed(argument) => Some(argument),
+                FnArg::Receiver(_) => None,
+            });
+            arguments =
+                typed.enumerate().map(|(at, argument)| Argument::new(argument, at)).collect();
+            check_names(ctxt, arguments.iter());
+        }
+        Some(Self { attrs, inner_attrs, visibility, signature, arguments, returned, body, around })
     }
 
     /// The function's own body with `guarded` in the place of what is guarded.

@@ -7,9 +7,9 @@ use syn::{
 };
 
 use crate::{
-    argument::Argument,
+    argument::{Argument, check_names, check_type},
     ctxt::Ctxt,
-    item::{Body, Item, is_cfg},
+    item::{Body, Item},
     model::{Attribute, Spawn},
     output::Output,
 };
@@ -44,7 +44,10 @@ impl Handler {
             .into_iter()
             .enumerate()
             .filter_map(|(at, argument)| match argument {
-                FnArg::Typed(argument) => Some(Argument::new(ctxt, argument, at, spawn)),
+                FnArg::Typed(argument) => {
+                    check_type(ctxt, &argument.ty);
+                    Some(Argument::new(argument, at))
+                }
                 FnArg::Receiver(receiver) => {
                     let message = "an axum handler has no receiver: take what it needs as an \
                                    argument, such as `State(app): State<App>`";
@@ -53,8 +56,9 @@ impl Handler {
                 }
             })
             .collect();
+        check_names(ctxt, leading.iter());
         let last = leading.pop();
-        if let Some(cfg) = last.iter().flat_map(|last| &last.attrs).find(|a| is_cfg(a)) {
+        if let Some(cfg) = last.iter().flat_map(|last| &last.cfgs).next() {
             let message = "the last argument is the one that carries the guard, so it cannot be \
                            conditional: move it before another argument";
             ctxt.error_at(cfg, message);
@@ -135,7 +139,7 @@ fn generics(ctxt: &mut Ctxt, mut generics: Generics, spawn: Spawn) -> Generics {
 fn make_static(param: &mut TypeParam, where_clause: Option<&mut WhereClause>) {
     let mut predicates = where_clause.into_iter().flat_map(|clause| &mut clause.predicates);
     let bounds = predicates.find_map(|predicate| match predicate {
-        WherePredicate::Type(PredicateType { lifetimes: None, bounded_ty, bounds, .. }) => {
+        WherePredicate::Type(PredicateType { bounded_ty, bounds, .. }) => {
             let is_param = matches!(bounded_ty, Type::Path(ty) if ty.path.is_ident(&param.ident));
             (is_param && param.bounds.is_empty()).then_some(bounds)
         }
@@ -180,6 +184,10 @@ mod tests {
             (quote!(fn f<T>() where T: A), quote!(<T> where T: A + 'static)),
             (quote!(fn f<T>() where T: A + 'static), quote!(<T> where T: A + 'static)),
             (quote!(fn f<T: A>() where T: B), quote!(<T: A + 'static> where T: B)),
+            (
+                quote!(fn f<T>() where for<'a> T: B<'a>),
+                quote!(<T> where for<'a> T: B<'a> + 'static),
+            ),
             (quote!(fn f<T>() where Vec<T>: B), quote!(<T: 'static> where Vec<T>: B)),
         ] {
             let generics = |spawn| {
@@ -207,9 +215,9 @@ mod tests {
     fn every_fault_of_a_function_is_reported() {
         let item = quote! {
             #[other::idempotent]
-            const unsafe extern "C" fn f<'a>(&self, ref a: A, b: u64, #[cfg(c)] c: C) {}
+            const unsafe extern "C" fn f<'a>(&self, a: A, b: u64, #[cfg(c)] c: C) {}
         };
-        assert_eq!(errors(item).len(), 10);
+        assert_eq!(errors(item).len(), 9);
     }
 
     #[test]

@@ -12,17 +12,20 @@ pub(crate) struct Output {
     pub(crate) declared: Type,
     /// With `_` for each `impl Trait`.
     pub(crate) nameable: Type,
+    /// Whether it is the user's.
+    pub(crate) is_written: bool,
 }
 
 impl Output {
     pub(crate) fn new(output: ReturnType) -> Self {
+        let is_written = matches!(output, ReturnType::Type(..));
         let (arrow, declared) = match output {
             ReturnType::Type(arrow, declared) => (arrow, *declared),
             ReturnType::Default => (<Token![->]>::default(), unit()),
         };
         let mut nameable = declared.clone();
         erase(&mut nameable);
-        Self { arrow, declared, nameable }
+        Self { arrow, declared, nameable, is_written }
     }
 }
 

@@ -206,13 +206,9 @@ impl Engine {
     /// `work` began, the lease is released; dropped while it runs, the lease is abandoned.
     ///
     /// What `work` answers stays with the caller, so it may borrow and need not be `Send`.
-    pub(crate) async fn answer_inline<A, W>(
-        self: &Arc<Self>,
-        call: Call,
-        work: Pin<&mut W>,
-    ) -> Answer<A>
+    pub(crate) async fn answer_inline<A, W>(self: &Arc<Self>, call: Call, work: W) -> Answer<A>
     where
-        W: Future<Output = Verdict<A>>,
+        W: Future<Output = Verdict<A>> + Unpin,
     {
         // What may have to wait is boxed, so that the future of a call that does not stays small.
         let mut joined = self.join(&call);

@@ -23,6 +23,7 @@ pub use self::{
 
 use self::{attempt::Asked, running::Running};
 use crate::{
+    boxed::boxed,
     content::ContentKey,
     engine::{self, Answer, Effect, Verdict},
     error::Error,
@@ -132,11 +133,12 @@ impl fmt::Debug for Function {
     }
 }
 
-/// Guards `body`, which runs in the caller's task, and gives its value or the recorded one.
+/// Guards what `make` makes, which runs in the caller's task, and gives its value or the recorded one.
 ///
-/// What it gives is an error of the guard where `body` is not executed or its value cannot be given.
-pub async fn run_function<R, F>(function: Function, body: F, values: Values<R>) -> R
+/// What it gives is an error of the guard where that is not executed or its value cannot be given.
+pub async fn run_function<M, F, R>(function: Function, make: M, values: Values<R>) -> R
 where
+    M: FnOnce() -> F,
     F: Future<Output = R>,
 {
     let call = match function.ready() {
@@ -155,7 +157,7 @@ where
     };
     let work = pin!(running.around(async move {
         let outcome = Outcome { fingerprint, operation, max_bytes };
-        outcome.verdict(body.await, values, asked)
+        outcome.verdict(boxed(make).await, values, asked)
     }));
     // Boxed, so that the future of a function that replays stays small.
     let answer = Box::pin(engine.answer_inline(call.into_engine_call(), work)).await;

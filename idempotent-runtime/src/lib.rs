@@ -140,6 +140,7 @@ mod attempt;
 #[cfg(feature = "axum")]
 mod axum;
 mod batch;
+mod boxed;
 mod content;
 mod encoding;
 mod engine;

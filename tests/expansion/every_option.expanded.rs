@@ -26,8 +26,8 @@ pub struct NewPayment {
 pub(crate) async fn create_payment<T>(
     State(app): State<App>,
     Extension(tenant): Extension<Tenant>,
-    __idempotent_2_0: Extension<T>,
-    _account: Path<u64>,
+    __idempotent_2: Extension<T>,
+    __idempotent_3: Path<u64>,
     __idempotent_last: idempotent_runtime::__private::Guarded<Json<NewPayment>>,
 ) -> idempotent_runtime::__private::Outcome<
     Result<(StatusCode, impl IntoResponse), StatusCode>,
@@ -35,15 +35,21 @@ pub(crate) async fn create_payment<T>(
 where
     T: Clone + Send + Sync + 'static,
 {
-    let (__idempotent_value, mut __idempotent_guard) = __idempotent_last.into_parts();
-    let __idempotent_value = match __idempotent_value.take(&mut __idempotent_guard).await
+    let (__idempotent_value, mut __idempotent_guard) = idempotent_runtime::__private::Guarded::into_parts(
+        __idempotent_last,
+    );
+    let __idempotent_value = match idempotent_runtime::__private::Late::take(
+            __idempotent_value,
+            &mut __idempotent_guard,
+        )
+        .await
     {
         ::core::result::Result::Ok(__idempotent_taken) => __idempotent_taken,
         ::core::result::Result::Err(__idempotent_answer) => {
             return idempotent_runtime::__private::answered(__idempotent_answer);
         }
     };
-    let Json(mut new) = __idempotent_value;
+    let Json(new) = __idempotent_value;
     let __idempotent_call = idempotent_runtime::__private::Call::new(
             __idempotent_guard,
             const {
@@ -70,16 +76,20 @@ where
         .key(&new.reference);
     idempotent_runtime::__private::run(
             __idempotent_call,
-            async move {
-                #[allow(unreachable_code, clippy::empty_loop, clippy::let_unit_value)]
-                if false {
-                    let __idempotent_result: Result<(StatusCode, _), StatusCode> = loop {};
+            move || async move {
+                if let ::core::option::Option::Some(__idempotent_result) = ::core::option::Option::None::<
+                    Result<(StatusCode, _), StatusCode>,
+                > {
                     return __idempotent_result;
                 }
-                #[allow(clippy::used_underscore_binding)]
-                let _ = &__idempotent_2_0;
-                #[allow(clippy::used_underscore_binding)]
-                let _ = &_account;
+                let app = app;
+                let _ = &app;
+                let tenant = tenant;
+                let _ = &tenant;
+                let __idempotent_2 = __idempotent_2;
+                let __idempotent_3 = __idempotent_3;
+                let mut new = new;
+                let _ = &new;
                 drop((app, tenant));
                 new.amount += 1;
                 let amount = u32::try_from(new.amount)

@@ -55,16 +55,14 @@ impl Consumer {
             .attempt(&__idempotent_values);
         ::idempotent_runtime::__private::run_function(
                 __idempotent_call,
-                async move {
-                    #[allow(
-                        unreachable_code,
-                        clippy::empty_loop,
-                        clippy::let_unit_value
-                    )]
-                    if false {
-                        let __idempotent_result: Result<String, Error> = loop {};
+                move || async move {
+                    if let ::core::option::Option::Some(__idempotent_result) = ::core::option::Option::None::<
+                        Result<String, Error>,
+                    > {
                         return __idempotent_result;
                     }
+                    let event = event;
+                    let _ = &event;
                     let Paid { id, .. } = event;
                     Ok(format!("shipped {id} in attempt {}", attempt.number()))
                 },
@@ -94,12 +92,16 @@ async fn greet(idempotency: &Idempotency, names: &[String]) -> Result<usize, Err
         .key_content(&names);
     ::idempotent_runtime::__private::run_function(
             __idempotent_call,
-            async move {
-                #[allow(unreachable_code, clippy::empty_loop, clippy::let_unit_value)]
-                if false {
-                    let __idempotent_result: Result<usize, Error> = loop {};
+            move || async move {
+                if let ::core::option::Option::Some(__idempotent_result) = ::core::option::Option::None::<
+                    Result<usize, Error>,
+                > {
                     return __idempotent_result;
                 }
+                let idempotency = idempotency;
+                let _ = &idempotency;
+                let names = names;
+                let _ = &names;
                 Ok(names.len())
             },
             __idempotent_values,

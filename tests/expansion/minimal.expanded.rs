@@ -7,9 +7,11 @@ use idempotent_runtime::idempotent;
 async fn create_payment(
     __idempotent_last: ::idempotent_runtime::__private::Guarded<Json<u64>>,
 ) -> ::idempotent_runtime::__private::Outcome<Result<Json<u64>, String>> {
-    let (__idempotent_value, mut __idempotent_guard) = __idempotent_last.into_parts();
-    let __idempotent_value = match __idempotent_value
-        .first(
+    let (__idempotent_value, mut __idempotent_guard) = ::idempotent_runtime::__private::Guarded::into_parts(
+        __idempotent_last,
+    );
+    let __idempotent_value = match ::idempotent_runtime::__private::Late::first(
+            __idempotent_value,
             {
                 use ::idempotent_runtime::__private::DoesMore as _;
                 let _ = <::idempotent_runtime::__private::Probe<
@@ -38,16 +40,19 @@ async fn create_payment(
         .key_header(const {
             ::idempotent_runtime::__private::HeaderName::from_static("idempotency-key")
         });
-    let __idempotent_value = match __idempotent_value
-        .unless_recorded(&mut __idempotent_call)
-    {
+    let __idempotent_value = match ::idempotent_runtime::__private::Late::unless_recorded(
+        __idempotent_value,
+        &mut __idempotent_call,
+    ) {
         ::core::result::Result::Ok(__idempotent_taken) => __idempotent_taken,
         ::core::result::Result::Err(__idempotent_answer) => {
             return ::idempotent_runtime::__private::answered(__idempotent_answer);
         }
     };
-    let __idempotent_value = match __idempotent_value
-        .take(__idempotent_call.guard())
+    let __idempotent_value = match ::idempotent_runtime::__private::Late::take(
+            __idempotent_value,
+            ::idempotent_runtime::__private::Call::guard(&mut __idempotent_call),
+        )
         .await
     {
         ::core::result::Result::Ok(__idempotent_taken) => __idempotent_taken,
@@ -55,15 +60,17 @@ async fn create_payment(
             return ::idempotent_runtime::__private::answered(__idempotent_answer);
         }
     };
-    let Json(amount) = __idempotent_value;
+    let __idempotent_0 = __idempotent_value;
     ::idempotent_runtime::__private::run(
             __idempotent_call,
-            async move {
-                #[allow(unreachable_code, clippy::empty_loop, clippy::let_unit_value)]
-                if false {
-                    let __idempotent_result: Result<Json<u64>, String> = loop {};
+            move || async move {
+                if let ::core::option::Option::Some(__idempotent_result) = ::core::option::Option::None::<
+                    Result<Json<u64>, String>,
+                > {
                     return __idempotent_result;
                 }
+                let __idempotent_0 = __idempotent_0;
+                let Json(amount) = __idempotent_0;
                 let fee = amount.checked_div(100).ok_or("no fee")?;
                 Ok(Json(amount + fee))
             },

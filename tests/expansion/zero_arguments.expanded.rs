@@ -7,9 +7,11 @@ use idempotent_runtime::idempotent;
 async fn tick(
     __idempotent_last: ::idempotent_runtime::__private::Guarded<()>,
 ) -> ::idempotent_runtime::__private::Outcome<()> {
-    let (__idempotent_value, mut __idempotent_guard) = __idempotent_last.into_parts();
-    let __idempotent_value = match __idempotent_value
-        .first(
+    let (__idempotent_value, mut __idempotent_guard) = ::idempotent_runtime::__private::Guarded::into_parts(
+        __idempotent_last,
+    );
+    let __idempotent_value = match ::idempotent_runtime::__private::Late::first(
+            __idempotent_value,
             {
                 use ::idempotent_runtime::__private::DoesMore as _;
                 let _ = <::idempotent_runtime::__private::Probe<
@@ -37,16 +39,19 @@ async fn tick(
         .key_header(const {
             ::idempotent_runtime::__private::HeaderName::from_static("idempotency-key")
         });
-    let __idempotent_value = match __idempotent_value
-        .unless_recorded(&mut __idempotent_call)
-    {
+    let __idempotent_value = match ::idempotent_runtime::__private::Late::unless_recorded(
+        __idempotent_value,
+        &mut __idempotent_call,
+    ) {
         ::core::result::Result::Ok(__idempotent_taken) => __idempotent_taken,
         ::core::result::Result::Err(__idempotent_answer) => {
             return ::idempotent_runtime::__private::answered(__idempotent_answer);
         }
     };
-    let __idempotent_value = match __idempotent_value
-        .take(__idempotent_call.guard())
+    let __idempotent_value = match ::idempotent_runtime::__private::Late::take(
+            __idempotent_value,
+            ::idempotent_runtime::__private::Call::guard(&mut __idempotent_call),
+        )
         .await
     {
         ::core::result::Result::Ok(__idempotent_taken) => __idempotent_taken,
@@ -54,13 +59,12 @@ async fn tick(
             return ::idempotent_runtime::__private::answered(__idempotent_answer);
         }
     };
-    let () = __idempotent_value;
     ::idempotent_runtime::__private::run(
             __idempotent_call,
-            async move {
-                #[allow(unreachable_code, clippy::empty_loop, clippy::let_unit_value)]
-                if false {
-                    let __idempotent_result: () = loop {};
+            move || async move {
+                if let ::core::option::Option::Some(__idempotent_result) = ::core::option::Option::None::<
+                    (),
+                > {
                     return __idempotent_result;
                 }
                 println!("tick");

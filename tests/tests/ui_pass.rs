@@ -33,6 +33,7 @@ cases! {
     attributes_and_cfg = "../ui/pass/attributes_and_cfg.rs";
     crate_path = "../ui/pass/crate_path.rs";
     debug_handler = "../ui/pass/debug_handler.rs";
+    drop_order = "../ui/pass/drop_order.rs";
     dropped_as_before = "../ui/pass/dropped_as_before.rs";
     extractor_attempt = "../ui/pass/extractor_attempt.rs";
     extractor_bytes_string_form = "../ui/pass/extractor_bytes_string_form.rs";
@@ -61,10 +62,12 @@ cases! {
     hygiene = "../ui/pass/hygiene.rs";
     instrument = "../ui/pass/instrument.rs";
     key_expressions = "../ui/pass/key_expressions.rs";
+    lints = "../ui/pass/lints.rs";
     options = "../ui/pass/options.rs";
     pattern_ignored = "../ui/pass/pattern_ignored.rs";
     pattern_mut = "../ui/pass/pattern_mut.rs";
     pattern_nested = "../ui/pass/pattern_nested.rs";
+    pattern_ref = "../ui/pass/pattern_ref.rs";
     places = "../ui/pass/places.rs";
     return_early = "../ui/pass/return_early.rs";
     return_impl_into_response = "../ui/pass/return_impl_into_response.rs";

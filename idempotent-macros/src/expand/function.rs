@@ -1,9 +1,13 @@
 //! What `#[idempotent_fn]` writes.
 
-use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
-use quote::{quote, quote_spanned};
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::Signature;
 
-use super::{aim, borrowed, call_with, compared, local, location, private, spec};
+use super::{
+    aim, behind, borrowed, braced, call_with, compared, fingerprint, local, location, private,
+    said, shown_before, spec, words,
+};
 use crate::{
     function::{Function, unpack},
     model::{FunctionGuard, FunctionKey},
@@ -11,7 +15,8 @@ use crate::{
 
 /// Writes the guarded function.
 pub(crate) fn expand(guard: &FunctionGuard, function: &Function) -> TokenStream {
-    let Function { attrs, inner_attrs, visibility, signature, returned, body, .. } = function;
+    let Function { attrs, inner_attrs, visibility, signature, arguments, returned, body, .. } =
+        function;
     let [mut values, call] = ["values", "call"].map(local);
     values.set_span(values.span().located_at(location(returned)));
     // All of it stands where the type does, which is what its bounds are about.
@@ -20,7 +25,17 @@ pub(crate) fn expand(guard: &FunctionGuard, function: &Function) -> TokenStream 
         let #values = #there::values::<#returned>();
     };
     let private = private(&guard.common, Span::call_site());
-    let new_call = new_call(&private, guard, &signature.ident);
+    let (FunctionKey::Content(key) | FunctionKey::Expression(key)) = &guard.key;
+    let options = [Some(key), Some(&guard.runtime), guard.common.scope.as_ref()];
+    let options = options.into_iter().flatten().chain(fingerprint(&guard.common));
+    let said = said(options, arguments.iter());
+    let shown = arguments.iter().map(|argument| argument.shown(argument.is_named_in(&said)));
+    let shown: TokenStream = shown.collect();
+    let words = words(body.statements.clone());
+    let bound =
+        arguments.iter().map(|argument| argument.bound(argument.is_named_in(&said), &words));
+    let bound: TokenStream = bound.collect();
+    let new_call = shown_before(&shown, new_call(&private, guard, &signature.ident));
     let begin = match &guard.attempt {
         None => quote!(let #call = #new_call;),
         // The body finds its attempt under the name that the user wrote.
@@ -28,23 +43,35 @@ pub(crate) fn expand(guard: &FunctionGuard, function: &Function) -> TokenStream 
     };
     let (unpacking, statements) = unpack(&body.statements);
     let aim = aim(returned);
-    let mut block = Group::new(Delimiter::Brace, quote!(#aim #statements));
-    block.set_span(body.braces);
+    let block = braced(body.braces, behind(&quote!(#aim #bound), body, &statements));
     let braces = body.braces.resolved_at(Span::call_site());
-    let future = quote_spanned!(body.braces=> async move #block);
     let run = quote_spanned!(braces=> run_function);
     let guarded = function.with(quote! {
         #(#unpacking)*
         #at_returned
         #begin
-        #private::#run(#call, #future, #values).await
+        #private::#run(#call, move || async move #block, #values).await
     });
+    let Signature {
+        constness,
+        asyncness,
+        safety,
+        abi,
+        fn_token,
+        ident,
+        generics,
+        inputs,
+        output,
+        ..
+    } = signature;
+    let where_clause = &generics.where_clause;
+    let declared = arguments.iter().map(|argument| argument.declared(argument.is_named_in(&said)));
+    let inputs = inputs.iter().map(ToTokens::to_token_stream).chain(declared);
+    let outer = braced(body.braces, quote!(#(#inner_attrs)* #guarded));
     quote! {
         #(#attrs)*
-        #visibility #signature {
-            #(#inner_attrs)*
-            #guarded
-        }
+        #visibility #constness #asyncness #safety #abi #fn_token #ident #generics (#(#inputs),*) #output
+        #where_clause #outer
     }
 }
 

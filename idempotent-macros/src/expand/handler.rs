@@ -1,14 +1,16 @@
 //! What `#[idempotent]` writes.
 
-use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
+use proc_macro2::{Group, Ident, Punct, Spacing, Span, TokenStream};
 use quote::{ToTokens as _, quote, quote_spanned};
-use syn::{Expr, Generics, Pat, Type, ext::IdentExt as _, parse_quote};
+use syn::{Expr, Generics, ext::IdentExt as _, spanned::Spanned as _};
 
-use super::{aim, call_with, choice, compared, local, location, private, spec};
+use super::{
+    aim, behind, braced, call_with, choice, compared, fingerprint, is_constant, local, location,
+    private, said, shown_before, spec, words,
+};
 use crate::{
     argument::Argument,
     handler::Handler,
-    item::is_cfg,
     model::{Compared, Guard, Key, Spawn},
     output::{Output, unit},
 };
@@ -28,16 +30,22 @@ pub(crate) fn expand(guard: &Guard, handler: &Handler) -> TokenStream {
         ..
     } = handler;
     let Generics { where_clause, .. } = generics;
-    let leading =
-        leading.iter().map(|Argument { attrs, pat, ty, .. }| quote!(#(#attrs)* #pat: #ty));
+    let options = options(guard).into_iter().flatten().chain(fingerprint(&guard.common));
+    let said = said(options, leading.iter().chain(&handler.last));
+    let declared = leading.iter().map(|argument| argument.declared(argument.is_named_in(&said)));
+    let arguments = || leading.iter().chain(&handler.last);
+    let shown = arguments().map(|argument| argument.shown(argument.is_named_in(&said)));
+    let shown: TokenStream = shown.collect();
     let [last, value, permit, call] = ["last", "value", "guard", "call"].map(local);
     let [taken, answer] = ["taken", "answer"].map(local);
-    let last_argument = Last::of(handler);
-    let Last { attrs: last_attrs, pat, ty } = &last_argument;
-    let guarded = quote_spanned!(location(ty)=> #private::Guarded<#ty>);
-    let Output { arrow, declared, .. } = &handler.output;
-    let outcome = quote_spanned!(location(declared)=> #private::Outcome<#declared>);
-    let new_call = new_call(&private, guard, ident, &permit);
+    let ty = handler.last.as_ref().map_or_else(unit, |last| last.ty.clone());
+    let guarded = quote_spanned!(location(&ty)=> #private::Guarded<#ty>);
+    let Output { arrow, declared: returned, .. } = &handler.output;
+    // With its last token the user's, so that the signature is, which lints are shown at.
+    let mut end = Punct::new('>', Spacing::Alone);
+    end.set_span(if handler.output.is_written { returned.span() } else { ident.span() });
+    let outcome = quote_spanned!(location(returned)=> #private::Outcome<#returned #end);
+    let new_call = shown_before(&shown, new_call(&private, guard, ident, &permit));
     let or_answer = |result: TokenStream| {
         quote! {
             match #result {
@@ -46,101 +54,84 @@ pub(crate) fn expand(guard: &Guard, handler: &Handler) -> TokenStream {
             }
         }
     };
-    let begin = if last_argument.is_needed_by(guard, &handler.leading) {
-        let taken = or_answer(quote!(#value.take(&mut #permit).await));
+    let is_named = handler.last.as_ref().is_some_and(|last| last.is_named_in(&said));
+    let bring_in = handler.last.as_ref().map(|last| last.taken(is_named, &value));
+    let begin = if is_last_needed(guard, handler, &said) {
+        let taken = or_answer(quote!(#private::Late::take(#value, &mut #permit).await));
         quote! {
             let #value = #taken;
-            #last_attrs
-            let #pat = #value;
+            #bring_in
             let #call = #new_call;
         }
     } else {
-        let reads_body = quote_spanned! {location(ty)=> {
+        let reads_body = quote_spanned! {location(&ty)=> {
             use #private::DoesMore as _;
             // Or the import is of no use where the type has a constant of its own.
             let _ = <#private::Probe<#private::Unlisted>>::READS_BODY;
             <#private::Probe<#ty>>::READS_BODY
         }};
-        let first = or_answer(quote!(#value.first(#reads_body, &mut #permit).await));
-        let unless_recorded = or_answer(quote!(#value.unless_recorded(&mut #call)));
-        let taken = or_answer(quote!(#value.take(#call.guard()).await));
+        let first =
+            or_answer(quote!(#private::Late::first(#value, #reads_body, &mut #permit).await));
+        let unless_recorded =
+            or_answer(quote!(#private::Late::unless_recorded(#value, &mut #call)));
+        let taken = or_answer(
+            quote!(#private::Late::take(#value, #private::Call::guard(&mut #call)).await),
+        );
         quote! {
             let #value = #first;
             let mut #call = #new_call;
             let #value = #unless_recorded;
             let #value = #taken;
-            #last_attrs
-            let #pat = #value;
+            #bring_in
         }
     };
-    let run = run(guard, &call, handler);
+    let run = run(guard, &call, handler, &said);
+    let block = braced(
+        handler.body.braces,
+        quote! {
+            #(#inner_attrs)*
+            let (#value, mut #permit) = #private::Guarded::into_parts(#last);
+            #begin
+            #run
+        },
+    );
     quote! {
         #(#attrs)*
         #visibility #asyncness #fn_token #ident #generics (
-            #(#leading,)*
+            #(#declared,)*
             #last: #guarded
-        ) #arrow #outcome #where_clause {
-            #(#inner_attrs)*
-            let (#value, mut #permit) = #last.into_parts();
-            #begin
-            #run
-        }
+        ) #arrow #outcome #where_clause #block
     }
 }
 
-/// The last argument, which a handler without arguments has too.
-struct Last {
-    attrs: TokenStream,
-    pat: Pat,
-    ty: Type,
+/// The expressions of options other than `fingerprint`.
+fn options(guard: &Guard) -> [Option<&Expr>; 3] {
+    let key = match &guard.key {
+        Key::Content(expr) | Key::Expression(expr) => Some(expr),
+        Key::Header(_) | Key::Fingerprint => None,
+    };
+    [guard.runtime.as_ref(), guard.common.scope.as_ref(), key]
 }
 
-impl Last {
-    fn of(handler: &Handler) -> Self {
-        match &handler.last {
-            Some(Argument { attrs, pat, ty, .. }) => {
-                Self { attrs: quote!(#(#attrs)*), pat: pat.clone(), ty: ty.clone() }
-            }
-            None => Self { attrs: TokenStream::new(), pat: parse_quote!(()), ty: unit() },
-        }
+/// Whether an option speaks of the last argument, or may: then it is taken before all else.
+fn is_last_needed(guard: &Guard, handler: &Handler, said: &[String]) -> bool {
+    // Another fingerprint may leave the body out, and what it is made into is still to be judged.
+    if fingerprint(&guard.common).is_some() {
+        return true;
     }
-
-    /// Whether an option speaks of it, or may: then it is taken before all else.
-    fn is_needed_by(&self, guard: &Guard, leading: &[Argument]) -> bool {
-        let key = match &guard.key {
-            Key::Content(expr) | Key::Expression(expr) => Some(expr),
-            Key::Header(_) | Key::Fingerprint => None,
-        };
-        let options = [&guard.runtime, &guard.common.scope];
-        let own = words(self.pat.to_token_stream());
-        let others: Vec<_> =
-            leading.iter().flat_map(|argument| words(argument.pat.to_token_stream())).collect();
-        let may_speak_of_it = |expr: &Expr| {
-            let said = words(expr.to_token_stream());
-            // What speaks of no other argument may misspell this one, and a macro may say anything.
-            let speaks_of_another = said.iter().any(|word| others.contains(word));
-            let is_constant = said.first().is_some_and(|word| *word == word.to_uppercase());
-            said.iter().any(|word| word == "!" || own.contains(word))
-                || !(speaks_of_another || is_constant)
-        };
-        // Another fingerprint may leave the body out, and what it is made into is still to be judged.
-        matches!(&guard.common.fingerprint, Some(Compared::Content(_) | Compared::Expression(_)))
-            || options.into_iter().flatten().chain(key).any(may_speak_of_it)
-            // A type without a name cannot be asked what it does, nor what a macro hides.
-            || words(self.ty.to_token_stream()).iter().any(|word| word == "impl" || word == "!")
-            || own.iter().any(|word| word == "!")
-    }
-}
-
-/// Every identifier in `tokens`, and every `!`.
-fn words(tokens: TokenStream) -> Vec<String> {
-    let each = tokens.into_iter().flat_map(|token| match token {
-        TokenTree::Group(group) => words(group.stream()),
-        TokenTree::Ident(ident) => vec![ident.unraw().to_string()],
-        TokenTree::Punct(punct) if punct.as_char() == '!' => vec!["!".to_owned()],
-        TokenTree::Punct(_) | TokenTree::Literal(_) => Vec::new(),
-    });
-    each.collect()
+    let Some(last) = &handler.last else { return !said.is_empty() };
+    let others: Vec<_> = handler.leading.iter().flat_map(Argument::names).collect();
+    let may_speak_of_it = |expr: &Expr| {
+        let said = words(expr.to_token_stream());
+        // What speaks of no other argument may misspell this one, and a macro may say anything.
+        let speaks_of_another =
+            said.iter().any(|word| others.iter().any(|other| other.unraw() == word));
+        last.is_named_in(&said) || !(speaks_of_another || is_constant(&said))
+    };
+    options(guard).into_iter().flatten().any(may_speak_of_it)
+        // A type without a name cannot be asked what it does, nor what a macro hides.
+        || words(last.ty.to_token_stream()).iter().any(|word| word == "impl" || word == "!")
+        || words(last.pat.to_token_stream()).iter().any(|word| word == "!")
 }
 
 /// Everything about this call that is known before the body runs. The expressions are evaluated
@@ -173,37 +164,28 @@ fn new_call(private: &TokenStream, guard: &Guard, ident: &Ident, permit: &Ident)
 
 /// The one call that everything is handed to. It is shown where the body stands, which is what its
 /// bounds are about.
-fn run(guard: &Guard, call: &Ident, handler: &Handler) -> TokenStream {
+fn run(guard: &Guard, call: &Ident, handler: &Handler, said: &[String]) -> TokenStream {
     let braces = handler.body.braces.resolved_at(Span::call_site());
     let private = private(&guard.common, braces);
-    let body = body(handler);
+    let body = body(handler, said);
     let returned = &handler.output.nameable;
     let reply = quote_spanned!(location(returned)=> #private::reply::<#returned>);
     let run = match guard.spawn {
         Spawn::Detached => quote_spanned!(braces=> run),
         Spawn::Inline => quote_spanned!(braces=> run_inline),
     };
-    quote_spanned!(braces=> #private::#run(#call, #body, #reply).await)
+    quote_spanned!(braces=> #private::#run(#call, move || async move #body, #reply).await)
 }
 
-/// The handler's body as a future. Its braces stay where they were, so that errors about the whole
-/// block (no tail expression, not `Send`) point at the user's block.
-fn body(handler: &Handler) -> TokenStream {
+/// The handler's body as the block of a future. Its braces stay where they were, so that errors about the
+/// whole block (no tail expression, not `Send`) point at the user's block.
+fn body(handler: &Handler, said: &[String]) -> Group {
     let statements = &handler.body.statements;
     let aim = aim(&handler.output.nameable);
-    let held = handler.leading.iter().chain(&handler.last).flat_map(|argument| {
-        let cfgs: Vec<_> = argument.attrs.iter().filter(|attr| is_cfg(attr)).collect();
-        argument.held.iter().map(move |ident| {
-            quote! {
-                #(#cfgs)*
-                #[allow(clippy::used_underscore_binding)]
-                let _ = &#ident;
-            }
-        })
-    });
-    let mut block = Group::new(Delimiter::Brace, quote!(#aim #(#held)* #statements));
-    block.set_span(handler.body.braces);
-    quote_spanned!(handler.body.braces=> async move #block)
+    let arguments = handler.leading.iter().chain(&handler.last);
+    let words = words(statements.clone());
+    let bound = arguments.map(|argument| argument.bound(argument.is_named_in(said), &words));
+    braced(handler.body.braces, behind(&quote!(#aim #(#bound)*), &handler.body, statements))
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use super::{
     outcome::Outcome,
 };
 use crate::{
+    boxed::boxed,
     engine::{self, Answering, Begin, Verdict},
     idempotency::Idempotency,
 };
@@ -27,41 +28,44 @@ enum Ready<F> {
     Guard(Idempotency, Answering<Box<Response>>),
 }
 
-/// Guards `body`, which runs in a task of its own as soon as it has to wait.
+/// Guards what `make` makes, which runs in a task of its own as soon as it has to wait.
 ///
-/// Not an async function: what is frozen of a request is used up here, and its future stays small.
-pub fn run<F, R>(
+/// Not an async function: what is frozen of a request is used up here, and its future stays small. The
+/// body is made where it is kept, so that it is moved once, and not at all where a record answers.
+pub fn run<M, F, R>(
     call: Call,
-    body: F,
+    make: M,
     reply: fn(R) -> Response,
 ) -> impl Future<Output = Outcome<R>> + Send
 where
+    M: FnOnce() -> F + Send + 'static,
     F: Future<Output = R> + Send + 'static,
     R: 'static,
 {
     Run(Some(match call.step() {
-        Step::Direct => Ready::Direct(Box::pin(body)),
+        Step::Direct => Ready::Direct(Box::pin(make())),
         Step::Answer(response) => Ready::Answered(response),
         Step::Guard(runtime, call) => {
-            let answering = runtime.engine.answer(call, Work { body, reply });
+            let answering = runtime.engine.answer(call, Work { make, reply });
             Ready::Guard(runtime, answering)
         }
     }))
 }
 
-/// The body of a handler, and what makes its answer.
-struct Work<F, R> {
-    body: F,
+/// What makes the body of a handler, and what makes its answer.
+struct Work<M, R> {
+    make: M,
     reply: fn(R) -> Response,
 }
 
-impl<F, R> Begin<Box<Response>> for Work<F, R>
+impl<M, F, R> Begin<Box<Response>> for Work<M, R>
 where
+    M: FnOnce() -> F + Send + 'static,
     F: Future<Output = R> + Send + 'static,
     R: 'static,
 {
     async fn begin(self, call: &engine::Call) -> Verdict<Box<Response>> {
-        let answer = (self.reply)(self.body.await);
+        let answer = (self.reply)((self.make)().await);
         verdict(Box::new(answer), Shape::of(call)).await
     }
 }
@@ -87,19 +91,21 @@ impl<F: Future> Future for Run<F> {
     }
 }
 
-/// Guards `body`, which runs in the caller's task (`spawn = false`).
-pub async fn run_inline<F, R>(call: Call, body: F, reply: fn(R) -> Response) -> Outcome<R>
+/// Guards what `make` makes, which runs in the caller's task (`spawn = false`). Boxed, so that its caller's
+/// future stays small.
+pub async fn run_inline<M, F, R>(call: Call, make: M, reply: fn(R) -> Response) -> Outcome<R>
 where
+    M: FnOnce() -> F,
     F: Future<Output = R>,
 {
     match call.step() {
-        Step::Direct => Outcome::of(body.await),
+        Step::Direct => Outcome::of(boxed(make).await),
         Step::Answer(response) => Outcome::answered(response),
         Step::Guard(runtime, call) => {
             let (fingerprint, policy) = (call.fingerprint, call.policy.clone());
             let work = pin!(async {
                 let shape = Shape { fingerprint: &fingerprint, policy: &policy };
-                verdict(Box::new(reply(body.await)), shape).await
+                verdict(Box::new(reply(boxed(make).await)), shape).await
             });
             Outcome::answered(response(runtime.engine.answer_inline(call, work).await, &runtime))
         }

@@ -4,7 +4,7 @@ use axum::{Json, Router, extract::State, routing::post};
 use idempotent_runtime::{Idempotency, idempotent};
 
 #[derive(Clone)]
-struct App {
+pub struct App {
     idempotency: Idempotency,
     limit: u64,
 }

@@ -16,7 +16,7 @@ async fn not_send(State(fee): State<u64>, Json(amount): Json<u64>) -> String {
 
 /// Binding by reference, and with a lifetime.
 #[idempotent(key = header("Idempotency-Key"), spawn = false)]
-async fn borrows<'a>(State(name): State<&'a str>, Json(ref amount): Json<u64>) -> String {
+async fn borrows(State(name): State<&str>, Json(ref amount): Json<u64>) -> String {
     format!("{name}{amount}")
 }
 

@@ -1,9 +1,0 @@
-use axum::Json;
-use idempotent_runtime::idempotent;
-
-#[idempotent(key = header("Idempotency-Key"))]
-async fn create(Json(ref amount): Json<u64>) -> String {
-    amount.to_string()
-}
-
-fn main() {}
