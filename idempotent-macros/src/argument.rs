@@ -184,6 +184,28 @@ pub(crate) fn check_names<'a>(ctxt: &mut Ctxt, arguments: impl Iterator<Item = &
     }
 }
 
+/// Replaces the names that others had before.
+pub(crate) fn forget_known(pat: &mut Pat, seen: &mut Vec<Ident>) {
+    if let Pat::Ident(binding) = pat
+        && binding.subpat.is_none()
+        && seen.contains(&binding.ident)
+    {
+        *pat = syn::parse_quote!(_);
+        return;
+    }
+    match pat {
+        Pat::Ident(binding) => seen.push(binding.ident.clone()),
+        Pat::Paren(paren) => forget_known(&mut paren.pat, seen),
+        Pat::Slice(slice) => slice.elems.iter_mut().for_each(|pat| forget_known(pat, seen)),
+        Pat::Struct(fields) => {
+            fields.fields.iter_mut().for_each(|field| forget_known(&mut field.pat, seen));
+        }
+        Pat::Tuple(tuple) => tuple.elems.iter_mut().for_each(|pat| forget_known(pat, seen)),
+        Pat::TupleStruct(tuple) => tuple.elems.iter_mut().for_each(|pat| forget_known(pat, seen)),
+        _ => {}
+    }
+}
+
 fn is_lint(attr: &Attribute) -> bool {
     ["allow", "deny", "expect", "forbid", "warn"].iter().any(|lint| attr.path().is_ident(lint))
 }
@@ -226,6 +248,12 @@ fn each_binding(pat: &mut Pat, change: &mut impl FnMut(&mut PatIdent)) {
 /// Notes what cannot come from a request.
 pub(crate) fn check_type(ctxt: &mut Ctxt, ty: &Type) {
     match ty {
+        Type::Path(TypePath { qself: None, path, .. })
+            if path.segments.last().is_some_and(|last| last.ident == "Guarded") =>
+        {
+            let message = "the attribute writes `Guarded<…>` itself: write the type inside of it";
+            ctxt.error_at(ty, message);
+        }
         Type::Reference(TypeReference { lifetime: None, .. }) => {
             let message = "an extractor owns what it takes from the request: an argument cannot be \
                            a reference";

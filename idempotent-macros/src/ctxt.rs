@@ -20,6 +20,11 @@ impl Ctxt {
         Self { errors: Vec::new(), finished: false }
     }
 
+    /// How many mistakes were noted.
+    pub(crate) fn len(&self) -> usize {
+        self.errors.len()
+    }
+
     /// Notes a mistake that spans `tokens`.
     pub(crate) fn error_at(&mut self, tokens: impl ToTokens, message: impl Display) {
         self.push(Error::new_spanned(tokens, message));

@@ -1,11 +1,28 @@
 //! What is written when the attribute cannot be used.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Delimiter, Group, TokenStream};
 use quote::quote;
+use syn::FnArg;
 
-use crate::ctxt::Errors;
+use crate::{argument, ctxt::Errors, item::Item, model::Attribute};
 
-/// The function as it was, and every mistake: completion goes on working in editors, and the
+/// The function without names that two arguments have, which the compiler would also speak of.
+pub(crate) fn with_names_once(item: TokenStream, attribute: Attribute) -> TokenStream {
+    let Ok(parsed) = Item::parse(item.clone(), attribute) else { return item };
+    let Item { attrs, inner_attrs, visibility, mut signature, body } = parsed;
+    let mut seen = Vec::new();
+    for argument in &mut signature.inputs {
+        if let FnArg::Typed(argument) = argument {
+            argument::forget_known(&mut argument.pat, &mut seen);
+        }
+    }
+    let statements = &body.statements;
+    let mut block = Group::new(Delimiter::Brace, quote!(#(#inner_attrs)* #statements));
+    block.set_span(body.braces);
+    quote!(#(#attrs)* #visibility #signature #block)
+}
+
+/// The function as it was or as others may call it, and every mistake: completion goes on working in editors, and the
 /// compiler does not also report that the handler is missing.
 pub(crate) fn fallback(item: &TokenStream, errors: Errors) -> TokenStream {
     let errors = errors.into_compile_errors();
@@ -37,9 +54,18 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_attribute_leaves_the_function_as_it_was() {
+    fn a_wrong_attribute_leaves_a_function_that_others_can_call() {
         let item: TokenStream = ITEM.parse().unwrap();
         let expanded = crate::guard(quote!(ttl = "24", kye = a), &item).to_string();
+        assert_eq!(expanded.matches("compile_error").count(), 2);
+        assert!(
+            expanded.contains("Guarded < Json < C > >") && expanded.contains("a . b () . await")
+        );
+        // What is wrong with the function itself is shown beside it as it was.
+        let item = quote!(
+            fn f(a: u64) {}
+        );
+        let expanded = crate::guard(quote!(key = a), &item).to_string();
         let errors = expanded.strip_prefix(&item.to_string()).unwrap();
         assert_eq!(errors.matches("compile_error").count(), 2);
     }

@@ -50,8 +50,16 @@ impl Function {
         } else if let Some((returned, body, statements)) = future(&signature, &body) {
             (Some(returned), body, Around::Future(statements))
         } else {
-            let message =
-                format!("a guarded function is async: write `async fn {}`", signature.ident);
+            let is_boxed = matches!(&signature.output, ReturnType::Type(_, ty) if is_boxed(ty));
+            let name = &signature.ident;
+            let message = match is_boxed {
+                true => format!(
+                    "what a boxed future gives cannot be seen here: write `async fn {name}`, or its \
+                     type as `Pin<Box<dyn Future<Output = Result<T, E>> + Send + '_>>` and its body as \
+                     `Box::pin(async move {{ … }})`"
+                ),
+                false => format!("a guarded function is async: write `async fn {name}`"),
+            };
             ctxt.error_at(signature.fn_token, message);
             return None;
         };
@@ -182,6 +190,14 @@ fn awaited(ty: &Type) -> Option<Type> {
             GenericArgument::AssocType(assoc) if assoc.ident == "Output" => Some(assoc.ty.clone()),
             _ => None,
         })
+    })
+}
+
+/// Whether it is a future under another name.
+fn is_boxed(ty: &Type) -> bool {
+    let Type::Path(path) = ty else { return false };
+    path.path.segments.last().is_some_and(|last| {
+        last.ident == "BoxFuture" || last.ident == "LocalBoxFuture" || last.ident == "Pin"
     })
 }
 

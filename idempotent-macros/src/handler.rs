@@ -1,9 +1,10 @@
 //! The handler under `#[idempotent]`, taken apart.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
+use quote::ToTokens as _;
 use syn::{
     FnArg, GenericParam, Generics, Ident, Lifetime, PredicateType, Safety, Signature, Token, Type,
-    TypeParam, TypeParamBound, Visibility, WhereClause, WherePredicate,
+    TypeParam, TypeParamBound, Visibility, WhereClause, WherePredicate, punctuated::Punctuated,
 };
 
 use crate::{
@@ -44,8 +45,11 @@ impl Handler {
             .into_iter()
             .enumerate()
             .filter_map(|(at, argument)| match argument {
-                FnArg::Typed(argument) => {
+                FnArg::Typed(mut argument) => {
                     check_type(ctxt, &argument.ty);
+                    if let (Type::ImplTrait(opaque), Spawn::Detached) = (&mut *argument.ty, spawn) {
+                        add_static(&mut opaque.bounds, opaque.impl_token.span);
+                    }
                     Some(Argument::new(argument, at))
                 }
                 FnArg::Receiver(receiver) => {
@@ -58,7 +62,7 @@ impl Handler {
             .collect();
         check_names(ctxt, leading.iter());
         let last = leading.pop();
-        if let Some(cfg) = last.iter().flat_map(|last| &last.cfgs).next() {
+        if let Some(cfg) = last.iter().flat_map(|last| &last.cfgs).find(|cfg| removes(cfg)) {
             let message = "the last argument is the one that carries the guard, so it cannot be \
                            conditional: move it before another argument";
             ctxt.error_at(cfg, message);
@@ -77,6 +81,11 @@ impl Handler {
             body,
         })
     }
+}
+
+/// Whether an attribute can make the argument vanish.
+fn removes(attr: &syn::Attribute) -> bool {
+    attr.path().is_ident("cfg") || attr.meta.to_token_stream().to_string().contains("cfg (")
 }
 
 /// Attributes that are still to come, because they stand below ours, see the rewritten function.
@@ -149,9 +158,12 @@ fn make_static(param: &mut TypeParam, where_clause: Option<&mut WhereClause>) {
         param.colon_token.get_or_insert_default();
         &mut param.bounds
     });
+    add_static(bounds, param.ident.span());
+}
+
+fn add_static(bounds: &mut Punctuated<TypeParamBound, Token![+]>, place: Span) {
     if !bounds.iter().any(is_static) {
-        let lifetime = Lifetime::new("'static", param.ident.span());
-        bounds.push(TypeParamBound::Lifetime(lifetime));
+        bounds.push(TypeParamBound::Lifetime(Lifetime::new("'static", place)));
     }
 }
 
@@ -161,7 +173,7 @@ fn is_static(bound: &TypeParamBound) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use quote::{ToTokens, quote};
+    use quote::quote;
 
     use super::*;
 

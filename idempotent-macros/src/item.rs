@@ -1,8 +1,8 @@
 //! The function under an attribute, as it stands there.
 
-use proc_macro2::{Group, Span, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, Span, TokenStream, TokenTree};
 use syn::{
-    Signature, Token, Visibility,
+    Error, Signature, Token, Visibility,
     parse::{ParseStream, Parser as _},
 };
 
@@ -49,10 +49,28 @@ impl Item {
                 format!("a {what} needs a body to guard: put `{name}` on the implementation");
             return Err(input.error(message));
         }
-        let body: Group = input.parse()?;
+        let body = braces(input)?;
         let (inner_attrs, statements) = split_inner_attributes.parse2(body.stream())?;
         let body = Body { braces: body.span(), statements };
         Ok(Self { attrs, inner_attrs, visibility, signature, body })
+    }
+}
+
+/// The body, which a macro may hand on as a block of its own in an invisible group.
+fn braces(input: ParseStream<'_>) -> syn::Result<Group> {
+    let mut token: TokenTree = input.parse()?;
+    loop {
+        match token {
+            TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => return Ok(group),
+            TokenTree::Group(group) if group.delimiter() == Delimiter::None => {
+                let mut inside = group.stream().into_iter();
+                match (inside.next(), inside.next()) {
+                    (Some(only), None) => token = only,
+                    _ => return Err(Error::new(group.span(), "expected the body in braces")),
+                }
+            }
+            token => return Err(Error::new(token.span(), "expected the body in braces")),
+        }
     }
 }
 
@@ -78,5 +96,5 @@ fn split_inner_attributes(
 
 /// Whether the attribute can make what it stands on vanish.
 pub(crate) fn is_cfg(attr: &syn::Attribute) -> bool {
-    attr.path().is_ident("cfg")
+    attr.path().is_ident("cfg") || attr.path().is_ident("cfg_attr")
 }

@@ -112,11 +112,22 @@ pub fn idempotent(
 fn guard(attribute: TokenStream, item: &TokenStream) -> TokenStream {
     let mut ctxt = Ctxt::new();
     let options = Options::parse(&mut ctxt, Attribute::Handler, attribute);
-    let handler = Handler::parse(&mut ctxt, item.clone(), options.spawn());
+    let (spawn, crate_path) = (options.spawn(), options.crate_path());
+    let mistakes = ctxt.len();
+    let handler = Handler::parse(&mut ctxt, item.clone(), spawn);
+    let is_fit = ctxt.len() == mistakes;
     let guard = options.finish(&mut ctxt);
+    // What is wrong with the options says nothing of the function, which others may call.
+    let stand_in = handler
+        .as_ref()
+        .filter(|_| is_fit)
+        .map(|handler| expand::handler::stand_in(crate_path, spawn, handler));
     match ctxt.finish(guard.zip(handler)) {
         Ok((guard, handler)) => expand::handler::expand(&guard, &handler),
-        Err(errors) => fallback::fallback(item, errors),
+        Err(errors) => {
+            let plain = || fallback::with_names_once(item.clone(), Attribute::Handler);
+            fallback::fallback(&stand_in.unwrap_or_else(plain), errors)
+        }
     }
 }
 
@@ -205,6 +216,9 @@ fn guard_function(attribute: TokenStream, item: &TokenStream) -> TokenStream {
     let guard = options.finish_function(&mut ctxt);
     match ctxt.finish(guard.zip(function)) {
         Ok((guard, function)) => expand::function::expand(&guard, &function),
-        Err(errors) => fallback::fallback(item, errors),
+        Err(errors) => {
+            let plain = fallback::with_names_once(item.clone(), Attribute::Function);
+            fallback::fallback(&plain, errors)
+        }
     }
 }

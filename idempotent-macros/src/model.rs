@@ -18,6 +18,7 @@ pub(crate) enum Attribute {
 
 /// What both attributes say. An option that was not given is `None` and left to the runtime's
 /// default, which is written once, there.
+#[derive(Default)]
 pub(crate) struct Common {
     pub(crate) crate_path: Option<Path>,
     pub(crate) fingerprint: Option<Compared>,
@@ -42,6 +43,23 @@ pub(crate) struct Guard {
     pub(crate) runtime: Option<Expr>,
     pub(crate) shared: bool,
     pub(crate) spawn: Spawn,
+}
+
+impl Guard {
+    /// What stands in for one that could not be read.
+    pub(crate) fn stand_in(crate_path: Option<Path>, spawn: Spawn) -> Self {
+        let common = Common { crate_path, ..Common::default() };
+        Self {
+            common,
+            fingerprint_headers: Vec::new(),
+            key: Key::Fingerprint,
+            optional: false,
+            record: None,
+            runtime: None,
+            shared: false,
+            spawn,
+        }
+    }
 }
 
 /// `#[idempotent_fn]`.

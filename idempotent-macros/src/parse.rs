@@ -1,5 +1,6 @@
 //! From an attribute's tokens to a [`Guard`] or a [`FunctionGuard`].
 
+mod constant;
 mod duration;
 mod key;
 mod names;
@@ -30,9 +31,20 @@ use crate::{
 pub(crate) struct Options {
     attribute: Attribute,
     slots: Slots,
-    /// A misspelt key is not also a missing one.
-    key_is_misspelt: bool,
-    runtime_is_misspelt: bool,
+    /// What is misspelt is not also missing.
+    misspelt: Vec<&'static str>,
+    /// Whether the option before has an expression, of which this may be a part.
+    is_behind_a_value: bool,
+    /// Whether nothing of the attribute could be read.
+    is_unreadable: bool,
+}
+
+/// The options whose values are expressions.
+const EXPRESSIONS: [&str; 4] = ["fingerprint", "key", "runtime", "scope"];
+
+/// Whether a name stands as options do: alone, or before its value.
+fn ends_as_an_option(input: ParseStream<'_>) -> bool {
+    input.is_empty() || input.peek(Token![,]) || input.peek(Token![=])
 }
 
 #[derive(Default)]
@@ -62,8 +74,13 @@ impl Options {
     /// Reads as much of the attribute as can be read.
     pub(crate) fn parse(ctxt: &mut Ctxt, attribute: Attribute, tokens: TokenStream) -> Self {
         let slots = Slots::default();
-        let (key_is_misspelt, runtime_is_misspelt) = (false, false);
-        let mut options = Self { attribute, slots, key_is_misspelt, runtime_is_misspelt };
+        let mut options = Self {
+            attribute,
+            slots,
+            misspelt: Vec::new(),
+            is_behind_a_value: false,
+            is_unreadable: false,
+        };
         let read = |input: ParseStream<'_>| options.read(ctxt, input);
         let result = read.parse2(tokens);
         ctxt.ok(result);
@@ -71,14 +88,30 @@ impl Options {
     }
 
     fn read(&mut self, ctxt: &mut Ctxt, input: ParseStream<'_>) -> syn::Result<()> {
+        if !input.is_empty() && !input.peek(Ident::peek_any) {
+            // `#[idempotent = "…"]`, which the compiler itself speaks of, and the like.
+            self.is_unreadable = true;
+            let message = match self.attribute {
+                Attribute::Handler => {
+                    "expected options, as in `#[idempotent(key = header(\"Idempotency-Key\"))]`"
+                }
+                Attribute::Function => {
+                    "expected options, as in `#[idempotent_fn(key = event.id, runtime = \
+                     self.idempotency)]`"
+                }
+            };
+            ctxt.push(input.error(message));
+            return input.parse::<TokenStream>().map(drop);
+        }
         while !input.is_empty() {
             if !self.read_option(ctxt, input) {
-                while !input.is_empty() && !input.peek(Token![,]) {
+                while !input.is_empty() && !input.peek(Token![,]) && !input.peek(Token![;]) {
                     input.parse::<TokenTree>()?;
                 }
             }
             if input.parse::<Option<Token![,]>>()?.is_none() && !input.is_empty() {
                 ctxt.push(input.error("expected `,` between two options"));
+                input.parse::<Option<Token![;]>>()?;
             }
         }
         Ok(())
@@ -91,11 +124,17 @@ impl Options {
             return false;
         };
         let attribute = self.attribute;
-        let (name, slots) = (Name { ident, attribute }, &mut self.slots);
+        let name = Name { ident, attribute };
         let text = name.to_string();
+        if !attribute.has(&text) && self.is_behind_a_value && !ends_as_an_option(input) {
+            let message = "is this another value? Several values are a tuple: write `(a, b)`";
+            ctxt.push(Error::new(name.span(), message));
+            return false;
+        }
+        self.is_behind_a_value = EXPRESSIONS.contains(&&*text);
+        let slots = &mut self.slots;
         if !attribute.has(&text) {
-            self.key_is_misspelt |= attribute.meant(&text) == Some("key");
-            self.runtime_is_misspelt |= attribute.meant(&text) == Some("runtime");
+            self.misspelt.extend(attribute.meant(&text));
             ctxt.push(Error::new(name.span(), attribute.unknown(&text)));
             return false;
         }
@@ -120,7 +159,7 @@ impl Options {
             "optional" => slots.optional.set(ctxt, value::flag(&name, input), name),
             "record" => slots.record.set(ctxt, value::word(&name, input), name),
             "runtime" => slots.runtime.set(ctxt, value::over_arguments(&name, input), name),
-            "scope" => slots.scope.set(ctxt, value::over_arguments(&name, input), name),
+            "scope" => slots.scope.set(ctxt, value::scope(&name, input), name),
             "shared" => slots.shared.set(ctxt, value::flag(&name, input), name),
             "spawn" => slots.spawn.set(ctxt, value::spawn(&name, input), name),
             "ttl" => slots.ttl.set(ctxt, duration::ttl(&name, input), name),
@@ -130,14 +169,24 @@ impl Options {
         }
     }
 
+    /// Whether something else was said of an option that is missing.
+    fn is_excused(&self, option: &str) -> bool {
+        self.is_unreadable || self.misspelt.contains(&option)
+    }
+
     /// Where the handler runs, as far as could be read.
     pub(crate) fn spawn(&self) -> Spawn {
         self.slots.spawn.value().copied().unwrap_or(Spawn::Detached)
     }
 
+    /// Where the runtime is, as far as could be read.
+    pub(crate) fn crate_path(&self) -> Option<Path> {
+        self.slots.crate_path.value().cloned()
+    }
+
     /// `#[idempotent]`, if nothing was wrong with it.
     pub(crate) fn finish(self, ctxt: &mut Ctxt) -> Option<Guard> {
-        if !self.slots.key.is_given() && !self.key_is_misspelt {
+        if !self.slots.key.is_given() && !self.is_excused("key") {
             let message = "`key` is missing: what tells a retry from a new request? Write \
                            `#[idempotent(key = header(\"Idempotency-Key\"), ttl = \"24h\")]`, or \
                            take a value from the handler's arguments, as in `key = \
@@ -166,18 +215,18 @@ impl Options {
 
     /// `#[idempotent_fn]`, if nothing was wrong with it.
     pub(crate) fn finish_function(self, ctxt: &mut Ctxt) -> Option<FunctionGuard> {
-        let mut slots = self.slots;
-        if !slots.function_key.is_given() && !self.key_is_misspelt {
+        if !self.slots.function_key.is_given() && !self.is_excused("key") {
             let message = "`key` is missing: what tells a repeated call from a new one? Take a value \
                            from the function's arguments, as in `key = event.id`";
             ctxt.push(Error::new(Span::call_site(), message));
         }
-        if !slots.runtime.is_given() && !self.runtime_is_misspelt {
+        if !self.slots.runtime.is_given() && !self.is_excused("runtime") {
             let message = "`runtime` is missing: a function has no request to find its `Idempotency` \
                            in. Write `runtime = self.idempotency`, or take it as an argument, \
                            `idempotency: &Idempotency`, and write `runtime = idempotency`";
             ctxt.push(Error::new(Span::call_site(), message));
         }
+        let mut slots = self.slots;
         let (key, runtime) = (slots.function_key.take(), slots.runtime.take());
         let (attempt, common) = (slots.attempt.take(), slots.common());
         Some(FunctionGuard { attempt, common, key: key?, runtime: runtime? })

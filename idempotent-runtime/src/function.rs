@@ -6,6 +6,7 @@ mod site;
 mod value;
 
 use std::{
+    any::type_name,
     fmt,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -46,6 +47,7 @@ pub struct Function {
     fingerprint: Result<Option<Fingerprint>, Error>,
     key: Result<StorageKey, Error>,
     asked: Option<Asked>,
+    implementor: Option<&'static str>,
 }
 
 #[allow(missing_docs, clippy::missing_docs_in_private_items)] // named after the options they freeze
@@ -53,7 +55,15 @@ impl Function {
     pub fn new(runtime: &Idempotency, site: &'static Site) -> Self {
         let key = Err(Error::KeyMissing { operation: site.operation() });
         let (runtime, fingerprint) = (runtime.clone(), Ok(None));
-        Self { runtime, site, scope: None, fingerprint, key, asked: None }
+        let implementor = None;
+        Self { runtime, site, scope: None, fingerprint, key, asked: None, implementor }
+    }
+
+    /// It was called as a method of `T`.
+    #[must_use]
+    pub fn method_of<T: ?Sized>(mut self) -> Self {
+        self.implementor = Some(type_name::<T>());
+        self
     }
 
     #[must_use]
@@ -176,8 +186,11 @@ struct OneCall {
 
 impl Function {
     fn ready(self) -> Result<OneCall, Error> {
-        let Self { runtime, site, fingerprint, key, asked, .. } = self;
+        let Self { runtime, site, fingerprint, key, asked, implementor, .. } = self;
         site.check()?;
+        if let Some(implementor) = implementor {
+            site.check_implementor(implementor)?;
+        }
         let key = key?;
         // Without `fingerprint = …` nothing but the key tells two calls apart, and it is the digest of
         // operation, scope and key already.

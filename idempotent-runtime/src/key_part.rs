@@ -39,6 +39,7 @@ const TYPICAL: usize = 256;
     message = "`{Self}` cannot be part of an idempotency key",
     label = "no stable form to hash",
     note = "use integers, `bool`, strings, bytes, `Uuid` (feature `uuid`), `Option`, tuples or slices of these",
+    note = "of a header write `key = header(\"…\")`, or take the `to_str()` of its `HeaderValue`",
     note = "for a type of your own: `impl KeyPart` and hand its content on"
 )]
 pub trait KeyPart {

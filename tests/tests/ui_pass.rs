@@ -62,6 +62,8 @@ cases! {
     hygiene = "../ui/pass/hygiene.rs";
     instrument = "../ui/pass/instrument.rs";
     key_expressions = "../ui/pass/key_expressions.rs";
+    from_macro_rules_bodies = "../ui/pass/from_macro_rules_bodies.rs";
+    hygiene_of_traits = "../ui/pass/hygiene_of_traits.rs";
     lints = "../ui/pass/lints.rs";
     options = "../ui/pass/options.rs";
     pattern_ignored = "../ui/pass/pattern_ignored.rs";

@@ -35,7 +35,9 @@ pub(crate) fn expand(guard: &FunctionGuard, function: &Function) -> TokenStream 
     let bound =
         arguments.iter().map(|argument| argument.bound(argument.is_named_in(&said), &words));
     let bound: TokenStream = bound.collect();
-    let new_call = shown_before(&shown, new_call(&private, guard, &signature.ident));
+    // A method that a trait provides is one function for all types that have it.
+    let is_method = signature.receiver().is_some();
+    let new_call = shown_before(&shown, new_call(&private, guard, &signature.ident, is_method));
     let begin = match &guard.attempt {
         None => quote!(let #call = #new_call;),
         // The body finds its attempt under the name that the user wrote.
@@ -76,9 +78,15 @@ pub(crate) fn expand(guard: &FunctionGuard, function: &Function) -> TokenStream 
 }
 
 /// Everything about this call that is known before the body runs.
-fn new_call(private: &TokenStream, guard: &FunctionGuard, ident: &Ident) -> TokenStream {
+fn new_call(
+    private: &TokenStream,
+    guard: &FunctionGuard,
+    ident: &Ident,
+    is_method: bool,
+) -> TokenStream {
     let FunctionGuard { common, key, runtime, .. } = guard;
     let (spec, runtime) = (spec(private, common, ident, &TokenStream::new()), borrowed(runtime));
+    let method_of = (is_method && common.operation.is_none()).then(|| quote!(.method_of::<Self>()));
     let scope = common.scope.as_ref().map(|scope| call_with("scope", scope));
     let fingerprint = compared(common.fingerprint.as_ref());
     let key = match key {
@@ -92,6 +100,6 @@ fn new_call(private: &TokenStream, guard: &FunctionGuard, ident: &Ident) -> Toke
                 ::core::concat!(::core::file!(), ":", ::core::line!(), ":", ::core::column!()),
             );
             &__IDEMPOTENT_SITE
-        }) #scope #fingerprint #key
+        }) #method_of #scope #fingerprint #key
     }
 }

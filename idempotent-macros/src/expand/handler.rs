@@ -2,7 +2,7 @@
 
 use proc_macro2::{Group, Ident, Punct, Spacing, Span, TokenStream};
 use quote::{ToTokens as _, quote, quote_spanned};
-use syn::{Expr, Generics, ext::IdentExt as _, spanned::Spanned as _};
+use syn::{Expr, Generics, Path, ext::IdentExt as _, spanned::Spanned as _};
 
 use super::{
     aim, behind, braced, call_with, choice, compared, fingerprint, is_constant, local, location,
@@ -15,8 +15,21 @@ use crate::{
     output::{Output, unit},
 };
 
+/// Writes the handler with the types of a guarded one, where the attribute could not be read: what calls it
+/// is not also wrong, and no name is unused that an option may have used.
+pub(crate) fn stand_in(crate_path: Option<Path>, spawn: Spawn, handler: &Handler) -> TokenStream {
+    write(&Guard::stand_in(crate_path, spawn), handler, &["!".to_owned()])
+}
+
 /// Writes the guarded handler.
 pub(crate) fn expand(guard: &Guard, handler: &Handler) -> TokenStream {
+    let options = options(guard).into_iter().flatten().chain(fingerprint(&guard.common));
+    let said = said(options, handler.leading.iter().chain(&handler.last));
+    write(guard, handler, &said)
+}
+
+/// `said` are the words of the options.
+fn write(guard: &Guard, handler: &Handler, said: &[String]) -> TokenStream {
     let private = private(&guard.common, Span::call_site());
     let Handler {
         attrs,
@@ -30,11 +43,9 @@ pub(crate) fn expand(guard: &Guard, handler: &Handler) -> TokenStream {
         ..
     } = handler;
     let Generics { where_clause, .. } = generics;
-    let options = options(guard).into_iter().flatten().chain(fingerprint(&guard.common));
-    let said = said(options, leading.iter().chain(&handler.last));
-    let declared = leading.iter().map(|argument| argument.declared(argument.is_named_in(&said)));
+    let declared = leading.iter().map(|argument| argument.declared(argument.is_named_in(said)));
     let arguments = || leading.iter().chain(&handler.last);
-    let shown = arguments().map(|argument| argument.shown(argument.is_named_in(&said)));
+    let shown = arguments().map(|argument| argument.shown(argument.is_named_in(said)));
     let shown: TokenStream = shown.collect();
     let [last, value, permit, call] = ["last", "value", "guard", "call"].map(local);
     let [taken, answer] = ["taken", "answer"].map(local);
@@ -54,9 +65,9 @@ pub(crate) fn expand(guard: &Guard, handler: &Handler) -> TokenStream {
             }
         }
     };
-    let is_named = handler.last.as_ref().is_some_and(|last| last.is_named_in(&said));
+    let is_named = handler.last.as_ref().is_some_and(|last| last.is_named_in(said));
     let bring_in = handler.last.as_ref().map(|last| last.taken(is_named, &value));
-    let begin = if is_last_needed(guard, handler, &said) {
+    let begin = if is_last_needed(guard, handler, said) {
         let taken = or_answer(quote!(#private::Late::take(#value, &mut #permit).await));
         quote! {
             let #value = #taken;
@@ -85,7 +96,7 @@ pub(crate) fn expand(guard: &Guard, handler: &Handler) -> TokenStream {
             #bring_in
         }
     };
-    let run = run(guard, &call, handler, &said);
+    let run = run(guard, &call, handler, said);
     let block = braced(
         handler.body.braces,
         quote! {

@@ -77,6 +77,13 @@ fn read(name: &Name, input: ParseStream<'_>, example: &str) -> syn::Result<(LitS
     if text.trim().is_empty() {
         return Err(Error::new(literal.span(), format!("`{name}` is empty: {write}")));
     }
+    if let Some(number) = months(&text) {
+        let message = format!(
+            "`M` could be minutes or months: write `{name} = \"{number}min\"` or `{name} = \
+             \"{number}months\"`"
+        );
+        return Err(Error::new(literal.span(), message));
+    }
     match parse_duration(&text) {
         Ok(duration) => Ok((literal, duration)),
         Err(error) => {
@@ -85,6 +92,16 @@ fn read(name: &Name, input: ParseStream<'_>, example: &str) -> syn::Result<(LitS
             Err(Error::new(literal.span(), message))
         }
     }
+}
+
+/// The number before the unit `M`, which humantime takes for months and many readers for minutes.
+fn months(text: &str) -> Option<&str> {
+    let at = text.match_indices('M').map(|(at, _)| at).find(|at| {
+        let before = text[..*at].trim_end().ends_with(|last: char| last.is_ascii_digit());
+        before && !text[at + 1..].starts_with(char::is_alphabetic)
+    })?;
+    let number = text[..at].trim_end();
+    Some(&number[number.rfind(|c: char| !c.is_ascii_digit()).map_or(0, |end| end + 1)..])
 }
 
 /// humantime's words, except where they would send the reader the wrong way.

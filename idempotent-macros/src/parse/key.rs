@@ -4,8 +4,12 @@
 use syn::{Error, Expr, ExprArray, ExprCall, ExprLit, Lit, LitStr, parse::ParseStream};
 
 use super::{
+    constant::{is_constant, random},
     names::Name,
-    value::{NO_HEADERS, expression, nested_header, over_arguments, unparenthesized},
+    value::{
+        NO_HEADERS, expression, missing_value, nested_header, over_arguments, too_many_parts,
+        unparenthesized,
+    },
 };
 use crate::model::{Attribute, Compared, FunctionKey, Key};
 
@@ -53,38 +57,39 @@ const CONTENT: [&str; 8] = [
 
 pub(super) fn key(name: &Name, input: ParseStream<'_>) -> syn::Result<Key> {
     let value = expression(name, input)?;
+    check_key(&value)?;
     match unparenthesized(&value) {
-        Expr::Call(call) if is_header(call) => header(call).map(Key::Header),
-        Expr::Call(call) if calls(call, "hash") => content(name, call).map(Key::Content),
-        Expr::Path(path) if path.path.is_ident("fingerprint") => Ok(Key::Fingerprint),
-        constant if is_constant(constant) => Err(Error::new_spanned(
-            &value,
-            match constant {
-                Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) if check(&text.value()).is_ok() => {
-                    format!(
-                        "a constant key gives every request the same record: write `key = \
-                         header(\"{}\")` to read the key from that header",
-                        text.value()
-                    )
-                }
-                _ => "a constant key gives every request the same record: write `key = \
-                      header(\"Idempotency-Key\")`, or an expression over the handler's arguments"
-                    .into(),
-            },
-        )),
-        other => match nested_header(other) {
-            Some(header) => Err(Error::new_spanned(
-                header,
-                "`header(…)` stands alone: write `key = header(…)`, and what says whose key it is \
-                 as `scope = …`",
-            )),
-            None => alone(name, value).map(Key::Expression),
-        },
+        Expr::Call(call) if is_header(call) => return header(call).map(Key::Header),
+        Expr::Call(call) if calls(call, "hash") => return content(name, call).map(Key::Content),
+        Expr::Path(path) if path.path.is_ident("fingerprint") => return Ok(Key::Fingerprint),
+        _ => {}
     }
+    if let Some(header) = nested_header(&value) {
+        let message = "`header(…)` stands alone: write `key = header(…)`, and what says whose key it is \
+                       as `scope = …`";
+        return Err(Error::new_spanned(header, message));
+    }
+    if is_constant(&value) {
+        let message = match unparenthesized(&value) {
+            Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) if check(&text.value()).is_ok() => {
+                format!(
+                    "a constant key gives every request the same record: write `key = \
+                     header(\"{}\")` to read the key from that header",
+                    text.value()
+                )
+            }
+            _ => "a constant key gives every request the same record: write `key = \
+                  header(\"Idempotency-Key\")`, or an expression over the handler's arguments"
+                .into(),
+        };
+        return Err(Error::new_spanned(&value, message));
+    }
+    alone(name, value).map(Key::Expression)
 }
 
 pub(super) fn function_key(name: &Name, input: ParseStream<'_>) -> syn::Result<FunctionKey> {
     let value = expression(name, input)?;
+    check_key(&value)?;
     if let Some(header) = nested_header(&value) {
         return Err(Error::new_spanned(header, NO_HEADERS));
     }
@@ -96,6 +101,21 @@ pub(super) fn function_key(name: &Name, input: ParseStream<'_>) -> syn::Result<F
             Err(Error::new_spanned(&value, message))
         }
         _ => alone(name, value).map(FunctionKey::Expression),
+    }
+}
+
+/// What no key can be, of handlers and functions.
+fn check_key(value: &Expr) -> syn::Result<()> {
+    too_many_parts(value)?;
+    missing_value(value, "`None` is a missing key: write")?;
+    match random(value) {
+        Some(call) => {
+            let message = "a key that is drawn here is another one each time, so no retry would find its \
+                           record: take the key that the sender drew, as in `key = \
+                           header(\"Idempotency-Key\")`";
+            Err(Error::new_spanned(call, message))
+        }
+        None => Ok(()),
     }
 }
 
@@ -223,12 +243,13 @@ fn alone(name: &Name, value: Expr) -> syn::Result<Expr> {
 }
 
 fn header(call: &ExprCall) -> syn::Result<LitStr> {
-    let mut args = call.args.iter();
+    let mut args = call.args.iter().map(unparenthesized);
     let (Some(Expr::Lit(ExprLit { lit: Lit::Str(literal), .. })), None) =
         (args.next(), args.next())
     else {
         let message = "`header` takes one string literal, so that the name is checked at compile \
-                       time: write `header(\"Idempotency-Key\")`";
+                       time: write `header(\"Idempotency-Key\")`; to call a function of your own of \
+                       that name, write `self::header(…)`";
         return Err(Error::new_spanned(call, message));
     };
     match check(&literal.value()) {
@@ -271,21 +292,6 @@ fn check(name: &str) -> Result<(), String> {
 /// `tchar` of RFC 9110 section 5.6.2.
 fn is_token(character: char) -> bool {
     character.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(character)
-}
-
-/// Whether the expression cannot depend on a request, whatever is in scope.
-fn is_constant(expr: &Expr) -> bool {
-    match expr {
-        Expr::Lit(_) => true,
-        Expr::Array(array) => array.elems.iter().all(is_constant),
-        Expr::Cast(cast) => is_constant(&cast.expr),
-        Expr::Group(group) => is_constant(&group.expr),
-        Expr::Paren(paren) => is_constant(&paren.expr),
-        Expr::Reference(reference) => is_constant(&reference.expr),
-        Expr::Tuple(tuple) => tuple.elems.iter().all(is_constant),
-        Expr::Unary(unary) => is_constant(&unary.expr),
-        _ => false,
-    }
 }
 
 #[cfg(test)]

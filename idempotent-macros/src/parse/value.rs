@@ -1,12 +1,16 @@
 //! Values as all options have them: what stands behind the `=`.
 
 use proc_macro2::{Span, TokenTree};
+use quote::ToTokens as _;
 use syn::{
     Error, Expr, ExprCall, ExprGroup, ExprLit, ExprParen, Ident, Lit, LitBool, LitStr, Path, Token,
     ext::IdentExt as _, parse::ParseStream,
 };
 
-use super::names::{Name, list, nearest};
+use super::{
+    constant::is_constant,
+    names::{Name, list, nearest},
+};
 use crate::model::{Attribute, Spawn, Word};
 
 /// Any expression.
@@ -31,9 +35,31 @@ pub(super) fn binding(name: &Name, input: ParseStream<'_>) -> syn::Result<Ident>
     })
 }
 
+/// `scope = …`.
+pub(super) fn scope(name: &Name, input: ParseStream<'_>) -> syn::Result<Expr> {
+    let value = over_arguments(name, input)?;
+    if is_constant(&value) {
+        let message = match name.attribute {
+            Attribute::Handler => {
+                "a constant scope is one scope for everybody, who would read each other's answers: \
+                 write whose key it is, as in `scope = user.id`, or `shared` where everybody shares \
+                 the keys"
+            }
+            Attribute::Function => {
+                "a constant scope is one scope for all calls: write whose key it is, as in `scope = \
+                 event.tenant`, or leave it out"
+            }
+        };
+        return Err(Error::new_spanned(value, message));
+    }
+    Ok(value)
+}
+
 /// An expression over the arguments.
 pub(super) fn over_arguments(name: &Name, input: ParseStream<'_>) -> syn::Result<Expr> {
     let value = expression(name, input)?;
+    too_many_parts(&value)?;
+    missing_value(&value, "a missing value is told from others: write")?;
     if let Some(header) = nested_header(&value) {
         if name.attribute == Attribute::Function {
             return Err(Error::new_spanned(header, NO_HEADERS));
@@ -49,14 +75,47 @@ pub(super) fn over_arguments(name: &Name, input: ParseStream<'_>) -> syn::Result
 
 /// Why `header(…)` is nothing for a function.
 pub(super) const NO_HEADERS: &str = "a function has no headers: take a value from its arguments, as in \
-                                     `key = event.id`";
+                                     `key = event.id`; a handler of axum takes `#[idempotent]`";
 
-/// A call `header("…")` that is the expression or in a tuple of it.
+/// A call `header("…")` that is the expression or a part of it.
 pub(super) fn nested_header(expr: &Expr) -> Option<&ExprCall> {
     match unparenthesized(expr) {
+        Expr::Call(call) if is_header(call) => Some(call),
+        Expr::Call(call) => call.args.iter().find_map(nested_header),
+        Expr::MethodCall(call) => nested_header(&call.receiver),
+        Expr::Reference(reference) => nested_header(&reference.expr),
+        Expr::Try(tried) => nested_header(&tried.expr),
         Expr::Tuple(tuple) => tuple.elems.iter().find_map(nested_header),
-        Expr::Call(call) => is_header(call).then_some(call),
         _ => None,
+    }
+}
+
+/// Refuses a tuple of more values than have a form.
+pub(super) fn too_many_parts(expr: &Expr) -> syn::Result<()> {
+    const MOST: usize = 8;
+    match unparenthesized(expr) {
+        Expr::Tuple(tuple) if tuple.elems.len() > MOST => {
+            let message = format!(
+                "a tuple has up to {MOST} values here; nest them, as in `((a, b), (c, d))`"
+            );
+            Err(Error::new_spanned(tuple, message))
+        }
+        Expr::Tuple(tuple) => tuple.elems.iter().try_for_each(too_many_parts),
+        Expr::Reference(reference) => too_many_parts(&reference.expr),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses `order.id?`: there is nothing to return from.
+pub(super) fn missing_value(expr: &Expr, what: &str) -> syn::Result<()> {
+    match unparenthesized(expr) {
+        Expr::Try(tried) => {
+            let inside = tried.expr.to_token_stream().to_string().replace(' ', "");
+            Err(Error::new_spanned(tried, format!("{what} `{inside}` without `?`")))
+        }
+        Expr::Tuple(tuple) => tuple.elems.iter().try_for_each(|elem| missing_value(elem, what)),
+        Expr::Reference(reference) => missing_value(&reference.expr, what),
+        _ => Ok(()),
     }
 }
 

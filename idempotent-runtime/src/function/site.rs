@@ -21,6 +21,8 @@ pub struct Site {
     is_known: OnceLock<()>,
     /// Where another function of the same name stands.
     other: OnceLock<&'static str>,
+    /// The first type whose method it was called as.
+    implementor: OnceLock<&'static str>,
 }
 
 static SITES: LazyLock<Mutex<HashMap<&'static str, &'static Site>>> = LazyLock::new(Mutex::default);
@@ -28,7 +30,13 @@ static SITES: LazyLock<Mutex<HashMap<&'static str, &'static Site>>> = LazyLock::
 #[allow(missing_docs, clippy::missing_docs_in_private_items)] // for generated code
 impl Site {
     pub const fn new(spec: Spec, place: &'static str) -> Self {
-        Self { spec, place, is_known: OnceLock::new(), other: OnceLock::new() }
+        Self {
+            spec,
+            place,
+            is_known: OnceLock::new(),
+            other: OnceLock::new(),
+            implementor: OnceLock::new(),
+        }
     }
 
     pub(super) fn spec(&'static self) -> &'static Spec {
@@ -48,6 +56,21 @@ impl Site {
                 let (operation, place) = (self.operation(), self.place);
                 Err(Error::OperationAmbiguous { operation, place, other })
             }
+        }
+    }
+
+    /// An error where it was called as the method of another type before: a method that a trait provides is
+    /// one function for all who implement it. Of a generic type the parameters do not count.
+    pub(super) fn check_implementor(&'static self, name: &'static str) -> Result<(), Error> {
+        let base = |name: &'static str| name.split('<').next().unwrap_or(name);
+        let first = *self.implementor.get_or_init(|| name);
+        match self.spec.operation.is_some() || base(first) == base(name) {
+            true => Ok(()),
+            false => Err(Error::OperationAmbiguous {
+                operation: self.operation(),
+                place: name,
+                other: first,
+            }),
         }
     }
 

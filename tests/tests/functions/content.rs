@@ -88,19 +88,19 @@ async fn by_fingerprint(State(runs): State<Runs>, body: String) -> String {
     next(&runs)
 }
 
-#[idempotent(key = fingerprint, fingerprint = body.len(), scope = 1)]
+#[idempotent(key = fingerprint, fingerprint = body.len(), shared)]
 async fn by_length(State(runs): State<Runs>, body: String) -> String {
     drop(body);
     next(&runs)
 }
 
-#[idempotent(key = hash(body), scope = 1, operation = "hash")]
+#[idempotent(key = hash(body), shared, operation = "hash")]
 async fn by_hash(State(runs): State<Runs>, body: String) -> String {
     drop(body);
     next(&runs)
 }
 
-#[idempotent(key = &fingerprint, scope = 1, operation = "argument")]
+#[idempotent(key = &fingerprint, shared, operation = "argument")]
 async fn by_an_argument(State(runs): State<Runs>, fingerprint: String) -> String {
     drop(fingerprint);
     next(&runs)
@@ -194,7 +194,7 @@ async fn a_value_that_is_compared_by_its_content_is_the_same_in_any_order() {
     assert_eq!(runs.load(Ordering::SeqCst), 1);
 }
 
-#[idempotent_fn(key = "1".len(), fingerprint = hash(pairs), operation = "formless", runtime = runtime)]
+#[idempotent_fn(key = pairs.len(), fingerprint = hash(pairs), operation = "formless", runtime = runtime)]
 async fn compared_pairs(
     runtime: &Idempotency,
     runs: &Runs,

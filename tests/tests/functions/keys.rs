@@ -206,3 +206,50 @@ async fn an_empty_scope_of_a_function_is_none_and_says_so_once() {
     }
     logs.assert_are(&[&["WARN", "operation=scoped", "is empty and is ignored"]]);
 }
+
+/// A method that a trait provides has one name for all who implement it.
+#[tokio::test]
+async fn a_provided_method_of_a_second_type_is_refused_unless_it_is_named() {
+    trait Channel {
+        fn runtime(&self) -> &Idempotency;
+        fn name(&self) -> &'static str;
+
+        #[idempotent_fn(key = id, runtime = self.runtime())]
+        async fn notify(&self, id: u64) -> Result<String, Error> {
+            Ok(self.name().to_owned())
+        }
+
+        #[idempotent_fn(key = (self.name(), id), operation = "notify", runtime = self.runtime())]
+        async fn notify_named(&self, id: u64) -> Result<String, Error> {
+            Ok(self.name().to_owned())
+        }
+    }
+    struct Email(Idempotency);
+    struct Sms<T>(Idempotency, T);
+    impl Channel for Email {
+        fn runtime(&self) -> &Idempotency {
+            &self.0
+        }
+        fn name(&self) -> &'static str {
+            "email"
+        }
+    }
+    impl<T> Channel for Sms<T> {
+        fn runtime(&self) -> &Idempotency {
+            &self.0
+        }
+        fn name(&self) -> &'static str {
+            "sms"
+        }
+    }
+    let runtime = Idempotency::new(MemoryStore::new());
+    let (email, sms) = (Email(runtime.clone()), Sms(runtime.clone(), 7));
+    assert_eq!(email.notify(1).await.unwrap(), "email");
+    assert_eq!(email.notify(1).await.unwrap(), "email");
+    let refused = sms.notify(1).await.unwrap_err();
+    assert!(matches!(refused, Error::OperationAmbiguous { .. }), "{refused}");
+    assert!(refused.to_string().contains("Sms"), "{refused}");
+    assert_eq!(email.notify_named(1).await.unwrap(), "email");
+    assert_eq!(sms.notify_named(1).await.unwrap(), "sms");
+    assert_eq!(Sms(runtime, "other").notify_named(1).await.unwrap(), "sms");
+}

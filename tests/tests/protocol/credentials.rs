@@ -11,6 +11,15 @@ use crate::kit::{
     Effects, Gated, Script, User, every_path, memory, pay, pay_gated, payments, scripted, spawn,
 };
 
+/// One scope for everybody, in disguise.
+fn all() -> &'static str {
+    "tenant"
+}
+
+fn nobody() -> &'static str {
+    ""
+}
+
 fn ask() -> Request {
     post("/payments").key("k")
 }
@@ -148,7 +157,7 @@ async fn a_service_adds_credentials_or_names_all_of_them() {
 /// CASES 59: a retry under another condition is another request, with a scope or a fingerprint too.
 #[tokio::test]
 async fn preconditions_are_part_of_the_request() {
-    #[idempotent(key = header("Idempotency-Key"), scope = "all", fingerprint = "all")]
+    #[idempotent(key = header("Idempotency-Key"), scope = all(), fingerprint = "all")]
     async fn change(State(effects): State<Effects>, _: ()) -> String {
         effects.happen().to_string()
     }
@@ -256,9 +265,9 @@ async fn an_operation_that_cannot_tell_its_callers_apart_says_so_once() {
     async fn told() {}
     #[idempotent(key = header("Idempotency-Key"), operation = "shared", shared)]
     async fn shared() {}
-    #[idempotent(key = header("Idempotency-Key"), operation = "scoped", scope = "tenant")]
+    #[idempotent(key = header("Idempotency-Key"), operation = "scoped", scope = all())]
     async fn scoped() {}
-    #[idempotent(key = header("Idempotency-Key"), operation = "empty", scope = "")]
+    #[idempotent(key = header("Idempotency-Key"), operation = "empty", scope = nobody())]
     async fn empty() {}
     let (runtime, logs) = (memory(), Logs::new());
     let told = payments(&runtime, (), told);
