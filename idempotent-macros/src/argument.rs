@@ -110,10 +110,9 @@ impl Argument {
         quote!(#(#cfgs)* #(#attrs)* #pat: #ty)
     }
 
-    /// What brings it in where it is not in the signature.
-    pub(crate) fn taken(&self, is_named: bool, value: &Ident) -> TokenStream {
-        let (attrs, pat) = (&self.attrs, self.passed(is_named));
-        quote!(#(#attrs)* let #pat = #value;)
+    /// The pattern that brings it in where it is not in the signature.
+    pub(crate) fn taken(&self, is_named: bool) -> TokenStream {
+        self.passed(is_named)
     }
 
     /// What shows its parts to the options that speak of it.
@@ -132,7 +131,9 @@ impl Argument {
     /// What moves it into a body of these words.
     pub(crate) fn bound(&self, is_named: bool, body: &[String]) -> TokenStream {
         let Self { cfgs, lints, pat, name, .. } = self;
-        let used = self.names().filter(|name| is_named && !is_ignored(name));
+        // One that the body does not name is used all the same, by the option that does.
+        let is_used = |name: &Ident| body.contains(&name.unraw().to_string());
+        let used = self.names().filter(|name| is_named && !is_ignored(name) && !is_used(name));
         let used: TokenStream = used.map(|name| quote!(#(#cfgs)* let _ = &#name;)).collect();
         let mutability = self.borrows_mutably().then(|| quote!(mut));
         let whole = quote!(let #mutability #name = #name;);

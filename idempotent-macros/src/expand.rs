@@ -6,8 +6,6 @@
 pub(crate) mod function;
 pub(crate) mod handler;
 
-use std::time::Duration;
-
 use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
 use syn::{Expr, Type, ext::IdentExt as _, spanned::Spanned as _};
@@ -24,6 +22,17 @@ fn private(common: &Common, place: Span) -> TokenStream {
     let default = || quote_spanned!(place=> ::idempotent_runtime);
     let path = common.crate_path.as_ref().map_or_else(default, ToTokens::to_token_stream);
     quote_spanned!(place=> #path::__private)
+}
+
+/// The same within a body that [imports](import) it.
+fn short(place: Span) -> Ident {
+    Ident::new("__idempotent", place.resolved_at(Span::call_site()))
+}
+
+/// What makes [`short`] known in a body.
+fn import(common: &Common) -> TokenStream {
+    let (private, short) = (private(common, Span::call_site()), short(Span::call_site()));
+    quote!(use #private as #short;)
 }
 
 /// What has to be the same in a retry, where it is a value.
@@ -68,20 +77,21 @@ fn borrowed(expr: &Expr) -> TokenStream {
 }
 
 /// The options that do not depend on the request; `own` are those of one attribute only.
-fn spec(private: &TokenStream, common: &Common, ident: &Ident, own: &TokenStream) -> TokenStream {
+fn spec(common: &Common, ident: &Ident, own: &TokenStream) -> TokenStream {
+    let private = short(Span::call_site());
     let place = format!("::{}", ident.unraw());
     let durations = [("ttl", common.ttl), ("lease", common.lease), ("wait", common.wait)];
     let durations = durations.into_iter().filter_map(|(method, duration)| {
-        let duration = duration_tokens(private, duration?);
-        let method = Ident::new(method, Span::call_site());
-        Some(quote!(.#method(#duration)))
+        let (duration, method) = (duration?, Ident::new(method, Span::call_site()));
+        let millis = proc_macro2::Literal::u128_unsuffixed(duration.as_millis());
+        Some(quote!(.#method(#millis)))
     });
-    let on_abandoned = choice(private, "on_abandoned", common.on_abandoned);
-    let on_store_error = choice(private, "on_store_error", common.on_store_error);
-    let on_record_failure = choice(private, "on_record_failure", common.on_record_failure);
+    let on_abandoned = choice("on_abandoned", common.on_abandoned);
+    let on_store_error = choice("on_store_error", common.on_store_error);
+    let on_record_failure = choice("on_record_failure", common.on_record_failure);
     let operation = common.operation.as_ref().map(|operation| quote!(.operation(#operation)));
     quote! {
-        #private::Spec::new(::core::concat!(::core::module_path!(), #place))
+        #private::Spec::new(#private::concat!(#private::module_path!(), #place))
             #(#durations)*
             #own
             #on_abandoned
@@ -91,15 +101,10 @@ fn spec(private: &TokenStream, common: &Common, ident: &Ident, own: &TokenStream
     }
 }
 
-fn choice(private: &TokenStream, method: &str, choice: Option<impl ToTokens>) -> TokenStream {
+fn choice(method: &str, choice: Option<impl ToTokens>) -> TokenStream {
+    let private = short(Span::call_site());
     let method = Ident::new(method, Span::call_site());
     choice.map(|choice| quote!(.#method(#private::#choice))).unwrap_or_default()
-}
-
-fn duration_tokens(private: &TokenStream, duration: Duration) -> TokenStream {
-    let seconds = proc_macro2::Literal::u64_unsuffixed(duration.as_secs());
-    let nanos = proc_macro2::Literal::u32_unsuffixed(duration.subsec_nanos());
-    quote!(#private::Duration::new(#seconds, #nanos))
 }
 
 /// A name that neither the body nor the expressions can see.
@@ -120,8 +125,9 @@ fn aim(returned: &Type) -> Option<TokenStream> {
     }
     let mut result = local("result");
     result.set_span(result.span().located_at(returned.span()));
+    let private = short(location(returned));
     Some(quote_spanned! {location(returned)=>
-        if let ::core::option::Option::Some(#result) = ::core::option::Option::None::<#returned> {
+        if let #private::Some(#result) = #private::None::<#returned> {
             return #result;
         }
     })

@@ -118,15 +118,15 @@ fn guard(attribute: TokenStream, item: &TokenStream) -> TokenStream {
     let is_fit = ctxt.len() == mistakes;
     let guard = options.finish(&mut ctxt);
     // What is wrong with the options says nothing of the function, which others may call.
-    let stand_in = handler
-        .as_ref()
-        .filter(|_| is_fit)
-        .map(|handler| expand::handler::stand_in(crate_path, spawn, handler));
-    match ctxt.finish(guard.zip(handler)) {
-        Ok((guard, handler)) => expand::handler::expand(&guard, &handler),
+    let both = guard.as_ref().zip(handler.as_ref());
+    match ctxt.finish(both) {
+        Ok((guard, handler)) => expand::handler::expand(guard, handler),
         Err(errors) => {
-            let plain = || fallback::with_names_once(item.clone(), Attribute::Handler);
-            fallback::fallback(&stand_in.unwrap_or_else(plain), errors)
+            let stand_in = match handler.filter(|_| is_fit) {
+                Some(handler) => expand::handler::stand_in(crate_path, spawn, &handler),
+                None => fallback::with_names_once(item.clone(), Attribute::Handler),
+            };
+            fallback::fallback(&stand_in, errors)
         }
     }
 }

@@ -91,3 +91,41 @@ fn take_attribute(
     let (tokens, expand) = (attr.meta.require_list().unwrap().tokens.clone(), expander(&attr)?);
     Some(move |item: &TokenStream| expand(tokens, item))
 }
+
+/// How many tokens there are, groups opened.
+fn count(tokens: TokenStream) -> usize {
+    let each = tokens.into_iter().map(|token| match token {
+        proc_macro2::TokenTree::Group(group) => 2 + count(group.stream()),
+        _ => 1,
+    });
+    each.sum()
+}
+
+/// What a build pays for with each handler.
+#[test]
+fn little_is_written_beside_the_function() {
+    let header = quote::quote!(key = header("Idempotency-Key"), ttl = "24h");
+    let value = quote::quote!(key = new.reference, ttl = "24h");
+    let handler = quote::quote!(
+        async fn create(
+            State(app): State<App>,
+            Json(new): Json<NewPayment>,
+        ) -> Result<Json<Payment>, ApiError> {
+            Ok(Json(app.create(new).await?))
+        }
+    );
+    let function = quote::quote!(
+        async fn on_paid(&self, event: Paid) -> Result<Shipment, ShipError> {
+            self.ship(event).await
+        }
+    );
+    let options = quote::quote!(key = event.id, ttl = "7d", runtime = self.idempotency);
+    for (name, added, most) in [
+        ("header", count(crate::guard(header, &handler)) - count(handler.clone()), 300),
+        ("value", count(crate::guard(value, &handler)) - count(handler.clone()), 200),
+        ("function", count(crate::guard_function(options, &function)) - count(function), 150),
+    ] {
+        println!("{name}: {added} tokens added, at most {most}");
+        assert!(added <= most, "{name}: {added} tokens added, at most {most}");
+    }
+}

@@ -15,7 +15,7 @@ pub use self::{
     call::Call,
     guarded::{Guarded, GuardedRejection, Via},
     kept::Guard,
-    late::{DoesMore, First, Instead, Late, Probe, Reads, ReadsBody, Taking, Unlisted, answered},
+    late::{DoesMore, Probe, Reads, ReadsBody, begin, first, late, take},
     marks::{DoNotRecord, NoEffect, PassThrough},
     outcome::{Outcome, Reply, reply},
     recorded::Recorded,

@@ -1,15 +1,18 @@
 //! What generated code names. Not part of the public interface.
 
-pub use std::time::Duration;
+pub use core::{
+    concat, module_path,
+    option::Option::{None, Some},
+    result::Result::{Err, Ok},
+};
 
 #[cfg(feature = "axum")]
 pub use axum::response::Response;
-pub use http::HeaderName;
 
 #[cfg(feature = "axum")]
 pub use crate::axum::{
-    Call, DoesMore, First, Guarded, Instead, Late, Outcome, Probe, Reads, ReadsBody, Reply, Taking,
-    Unlisted, Via, answered, reply, run, run_inline,
+    Call, DoesMore, Guarded, Outcome, Probe, Reads, ReadsBody, Reply, Via, begin, first, late,
+    reply, run, run_inline, take,
 };
 pub use crate::{
     function::{

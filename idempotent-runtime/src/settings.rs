@@ -196,6 +196,9 @@ pub struct Spec {
     /// Whether the body counts by its value as JSON.
     #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
     pub(crate) fingerprint_json: bool,
+    /// The header of the key, where no option has an expression.
+    #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
+    pub(crate) key_header: Option<&'static str>,
     /// Fields that decide about the effect, in lower case and in the order of the alphabet.
     #[cfg_attr(not(feature = "axum"), allow(dead_code))] // handlers only
     pub(crate) fingerprint_headers: &'static [&'static str],
@@ -217,6 +220,7 @@ impl Spec {
             optional: false,
             shared: false,
             fingerprint_json: false,
+            key_header: None,
             fingerprint_headers: &[],
             ttl: None,
             lease: None,
@@ -253,26 +257,32 @@ impl Spec {
     }
 
     #[must_use]
+    pub const fn key_header(mut self, name: &'static str) -> Self {
+        self.key_header = Some(name);
+        self
+    }
+
+    #[must_use]
     pub const fn fingerprint_headers(mut self, names: &'static [&'static str]) -> Self {
         self.fingerprint_headers = names;
         self
     }
 
     #[must_use]
-    pub const fn ttl(mut self, ttl: Duration) -> Self {
-        self.ttl = Some(ttl);
+    pub const fn ttl(mut self, millis: u64) -> Self {
+        self.ttl = Some(Duration::from_millis(millis));
         self
     }
 
     #[must_use]
-    pub const fn lease(mut self, lease: Duration) -> Self {
-        self.lease = Some(lease);
+    pub const fn lease(mut self, millis: u64) -> Self {
+        self.lease = Some(Duration::from_millis(millis));
         self
     }
 
     #[must_use]
-    pub const fn wait(mut self, wait: Duration) -> Self {
-        self.wait = Some(wait);
+    pub const fn wait(mut self, millis: u64) -> Self {
+        self.wait = Some(Duration::from_millis(millis));
         self
     }
 

@@ -35,38 +35,30 @@ pub(crate) async fn create_payment<T>(
 where
     T: Clone + Send + Sync + 'static,
 {
-    let (__idempotent_value, mut __idempotent_guard) = idempotent_runtime::__private::Guarded::into_parts(
-        __idempotent_last,
-    );
-    let __idempotent_value = match idempotent_runtime::__private::Late::take(
-            __idempotent_value,
-            &mut __idempotent_guard,
-        )
+    use idempotent_runtime::__private as __idempotent;
+    let (Json(new), __idempotent_guard) = match __idempotent::take(__idempotent_last)
         .await
     {
-        ::core::result::Result::Ok(__idempotent_taken) => __idempotent_taken,
-        ::core::result::Result::Err(__idempotent_answer) => {
-            return idempotent_runtime::__private::answered(__idempotent_answer);
-        }
+        __idempotent::Ok(__idempotent_done) => __idempotent_done,
+        __idempotent::Err(__idempotent_answer) => return __idempotent_answer,
     };
-    let Json(new) = __idempotent_value;
-    let __idempotent_call = idempotent_runtime::__private::Call::new(
+    let __idempotent_call = __idempotent::Call::new(
             __idempotent_guard,
             const {
-                &idempotent_runtime::__private::Spec::new(
-                        ::core::concat!(::core::module_path!(), "::create_payment"),
+                &__idempotent::Spec::new(
+                        __idempotent::concat!(
+                            __idempotent::module_path!(), "::create_payment"
+                        ),
                     )
-                    .ttl(idempotent_runtime::__private::Duration::new(604800, 0))
-                    .lease(idempotent_runtime::__private::Duration::new(30, 0))
-                    .wait(idempotent_runtime::__private::Duration::new(1, 500000000))
+                    .ttl(604800000)
+                    .lease(30000)
+                    .wait(1500)
                     .optional()
-                    .record(idempotent_runtime::__private::RecordRule::Success)
+                    .record(__idempotent::RecordRule::Success)
                     .fingerprint_headers(&["x-account", "x-dry-run"])
-                    .on_abandoned(idempotent_runtime::__private::OnAbandoned::Halt)
-                    .on_store_error(idempotent_runtime::__private::OnStoreError::Bypass)
-                    .on_record_failure(
-                        idempotent_runtime::__private::OnRecordFailure::Withhold,
-                    )
+                    .on_abandoned(__idempotent::OnAbandoned::Halt)
+                    .on_store_error(__idempotent::OnStoreError::Bypass)
+                    .on_record_failure(__idempotent::OnRecordFailure::Withhold)
                     .operation("create_payment")
             },
         )
@@ -74,29 +66,26 @@ where
         .scope(&(&tenant.id, &tenant.region))
         .fingerprint(&(&&new.amount, &&new.currency))
         .key(&new.reference);
-    idempotent_runtime::__private::run(
+    __idempotent::run(
             __idempotent_call,
             move || async move {
-                if let ::core::option::Option::Some(__idempotent_result) = ::core::option::Option::None::<
+                if let __idempotent::Some(__idempotent_result) = __idempotent::None::<
                     Result<(StatusCode, _), StatusCode>,
                 > {
                     return __idempotent_result;
                 }
                 let app = app;
-                let _ = &app;
                 let tenant = tenant;
-                let _ = &tenant;
                 let __idempotent_2 = __idempotent_2;
                 let __idempotent_3 = __idempotent_3;
                 let mut new = new;
-                let _ = &new;
                 drop((app, tenant));
                 new.amount += 1;
                 let amount = u32::try_from(new.amount)
                     .map_err(|_| StatusCode::BAD_REQUEST)?;
                 Ok((StatusCode::CREATED, Json(amount)))
             },
-            idempotent_runtime::__private::reply::<Result<(StatusCode, _), StatusCode>>,
+            __idempotent::reply,
         )
         .await
 }

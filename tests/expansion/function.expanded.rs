@@ -15,36 +15,24 @@ pub struct Paid {
 impl Consumer {
     /// Doc comments, visibility and other attributes stay.
     pub async fn on_paid(&self, event: Paid) -> Result<String, Error> {
-        let __idempotent_values = ::idempotent_runtime::__private::values::<
-            Result<String, Error>,
-        >();
-        let (__idempotent_call, attempt) = ::idempotent_runtime::__private::Function::new(
+        use ::idempotent_runtime::__private as __idempotent;
+        let __idempotent_values = __idempotent::values::<Result<String, Error>>();
+        let (__idempotent_call, attempt) = __idempotent::Function::new(
                 &self.idempotency,
                 {
-                    static __IDEMPOTENT_SITE: ::idempotent_runtime::__private::Site = ::idempotent_runtime::__private::Site::new(
-                        ::idempotent_runtime::__private::Spec::new(
-                                ::core::concat!(::core::module_path!(), "::on_paid"),
+                    static __IDEMPOTENT_SITE: __idempotent::Site = __idempotent::Site::new(
+                        __idempotent::Spec::new(
+                                __idempotent::concat!(
+                                    __idempotent::module_path!(), "::on_paid"
+                                ),
                             )
-                            .ttl(
-                                ::idempotent_runtime::__private::Duration::new(604800, 0),
-                            )
-                            .lease(::idempotent_runtime::__private::Duration::new(30, 0))
-                            .wait(
-                                ::idempotent_runtime::__private::Duration::new(1, 500000000),
-                            )
-                            .on_abandoned(
-                                ::idempotent_runtime::__private::OnAbandoned::Halt,
-                            )
-                            .on_store_error(
-                                ::idempotent_runtime::__private::OnStoreError::Bypass,
-                            )
-                            .on_record_failure(
-                                ::idempotent_runtime::__private::OnRecordFailure::Withhold,
-                            )
+                            .ttl(604800000)
+                            .lease(30000)
+                            .wait(1500)
+                            .on_abandoned(__idempotent::OnAbandoned::Halt)
+                            .on_store_error(__idempotent::OnStoreError::Bypass)
+                            .on_record_failure(__idempotent::OnRecordFailure::Withhold)
                             .operation("ship_order"),
-                        ::core::concat!(
-                            ::core::file!(), ":", ::core::line!(), ":", ::core::column!()
-                        ),
                     );
                     &__IDEMPOTENT_SITE
                 },
@@ -53,16 +41,15 @@ impl Consumer {
             .fingerprint(&(&&event.amount, &&event.currency))
             .key(&event.id)
             .attempt(&__idempotent_values);
-        ::idempotent_runtime::__private::run_function(
+        __idempotent::run_function(
                 __idempotent_call,
                 move || async move {
-                    if let ::core::option::Option::Some(__idempotent_result) = ::core::option::Option::None::<
+                    if let __idempotent::Some(__idempotent_result) = __idempotent::None::<
                         Result<String, Error>,
                     > {
                         return __idempotent_result;
                     }
                     let event = event;
-                    let _ = &event;
                     let Paid { id, .. } = event;
                     Ok(format!("shipped {id} in attempt {}", attempt.number()))
                 },
@@ -72,28 +59,24 @@ impl Consumer {
     }
 }
 async fn greet(idempotency: &Idempotency, names: &[String]) -> Result<usize, Error> {
-    let __idempotent_values = ::idempotent_runtime::__private::values::<
-        Result<usize, Error>,
-    >();
-    let __idempotent_call = ::idempotent_runtime::__private::Function::new(
-            &idempotency,
-            {
-                static __IDEMPOTENT_SITE: ::idempotent_runtime::__private::Site = ::idempotent_runtime::__private::Site::new(
-                    ::idempotent_runtime::__private::Spec::new(
-                        ::core::concat!(::core::module_path!(), "::greet"),
-                    ),
-                    ::core::concat!(
-                        ::core::file!(), ":", ::core::line!(), ":", ::core::column!()
-                    ),
-                );
-                &__IDEMPOTENT_SITE
-            },
-        )
-        .key_content(&names);
-    ::idempotent_runtime::__private::run_function(
-            __idempotent_call,
+    use ::idempotent_runtime::__private as __idempotent;
+    __idempotent::run_function(
+            __idempotent::Function::new(
+                    &idempotency,
+                    {
+                        static __IDEMPOTENT_SITE: __idempotent::Site = __idempotent::Site::new(
+                            __idempotent::Spec::new(
+                                __idempotent::concat!(
+                                    __idempotent::module_path!(), "::greet"
+                                ),
+                            ),
+                        );
+                        &__IDEMPOTENT_SITE
+                    },
+                )
+                .key_content(&names),
             move || async move {
-                if let ::core::option::Option::Some(__idempotent_result) = ::core::option::Option::None::<
+                if let __idempotent::Some(__idempotent_result) = __idempotent::None::<
                     Result<usize, Error>,
                 > {
                     return __idempotent_result;
@@ -101,10 +84,9 @@ async fn greet(idempotency: &Idempotency, names: &[String]) -> Result<usize, Err
                 let idempotency = idempotency;
                 let _ = &idempotency;
                 let names = names;
-                let _ = &names;
                 Ok(names.len())
             },
-            __idempotent_values,
+            __idempotent::values(),
         )
         .await
 }

@@ -5,8 +5,8 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::Signature;
 
 use super::{
-    aim, behind, borrowed, braced, call_with, compared, fingerprint, local, location, private,
-    said, shown_before, spec, words,
+    aim, behind, borrowed, braced, call_with, compared, fingerprint, import, local, location, said,
+    short, shown_before, spec, words,
 };
 use crate::{
     function::{Function, unpack},
@@ -20,11 +20,8 @@ pub(crate) fn expand(guard: &FunctionGuard, function: &Function) -> TokenStream 
     let [mut values, call] = ["values", "call"].map(local);
     values.set_span(values.span().located_at(location(returned)));
     // All of it stands where the type does, which is what its bounds are about.
-    let there = private(&guard.common, location(returned));
-    let at_returned = quote_spanned! {location(returned)=>
-        let #values = #there::values::<#returned>();
-    };
-    let private = private(&guard.common, Span::call_site());
+    let there = short(location(returned));
+    let (import, private) = (import(&guard.common), short(Span::call_site()));
     let (FunctionKey::Content(key) | FunctionKey::Expression(key)) = &guard.key;
     let options = [Some(key), Some(&guard.runtime), guard.common.scope.as_ref()];
     let options = options.into_iter().flatten().chain(fingerprint(&guard.common));
@@ -37,11 +34,22 @@ pub(crate) fn expand(guard: &FunctionGuard, function: &Function) -> TokenStream 
     let bound: TokenStream = bound.collect();
     // A method that a trait provides is one function for all types that have it.
     let is_method = signature.receiver().is_some();
-    let new_call = shown_before(&shown, new_call(&private, guard, &signature.ident, is_method));
-    let begin = match &guard.attempt {
-        None => quote!(let #call = #new_call;),
+    let new_call = shown_before(&shown, new_call(guard, &signature.ident, is_method));
+    let (begin, call, values) = match &guard.attempt {
+        None => {
+            (TokenStream::new(), new_call, quote_spanned!(location(returned)=> #there::values()))
+        }
         // The body finds its attempt under the name that the user wrote.
-        Some(attempt) => quote!(let (#call, #attempt) = #new_call.attempt(&#values);),
+        Some(attempt) => {
+            let at_returned = quote_spanned! {location(returned)=>
+                let #values = #there::values::<#returned>();
+            };
+            let begin = quote! {
+                #at_returned
+                let (#call, #attempt) = #new_call.attempt(&#values);
+            };
+            (begin, call.into_token_stream(), values.into_token_stream())
+        }
     };
     let (unpacking, statements) = unpack(&body.statements);
     let aim = aim(returned);
@@ -50,7 +58,6 @@ pub(crate) fn expand(guard: &FunctionGuard, function: &Function) -> TokenStream 
     let run = quote_spanned!(braces=> run_function);
     let guarded = function.with(quote! {
         #(#unpacking)*
-        #at_returned
         #begin
         #private::#run(#call, move || async move #block, #values).await
     });
@@ -69,7 +76,7 @@ pub(crate) fn expand(guard: &FunctionGuard, function: &Function) -> TokenStream 
     let where_clause = &generics.where_clause;
     let declared = arguments.iter().map(|argument| argument.declared(argument.is_named_in(&said)));
     let inputs = inputs.iter().map(ToTokens::to_token_stream).chain(declared);
-    let outer = braced(body.braces, quote!(#(#inner_attrs)* #guarded));
+    let outer = braced(body.braces, quote!(#(#inner_attrs)* #import #guarded));
     quote! {
         #(#attrs)*
         #visibility #constness #asyncness #safety #abi #fn_token #ident #generics (#(#inputs),*) #output
@@ -78,14 +85,10 @@ pub(crate) fn expand(guard: &FunctionGuard, function: &Function) -> TokenStream 
 }
 
 /// Everything about this call that is known before the body runs.
-fn new_call(
-    private: &TokenStream,
-    guard: &FunctionGuard,
-    ident: &Ident,
-    is_method: bool,
-) -> TokenStream {
+fn new_call(guard: &FunctionGuard, ident: &Ident, is_method: bool) -> TokenStream {
+    let private = short(Span::call_site());
     let FunctionGuard { common, key, runtime, .. } = guard;
-    let (spec, runtime) = (spec(private, common, ident, &TokenStream::new()), borrowed(runtime));
+    let (spec, runtime) = (spec(common, ident, &TokenStream::new()), borrowed(runtime));
     let method_of = (is_method && common.operation.is_none()).then(|| quote!(.method_of::<Self>()));
     let scope = common.scope.as_ref().map(|scope| call_with("scope", scope));
     let fingerprint = compared(common.fingerprint.as_ref());
@@ -95,10 +98,7 @@ fn new_call(
     };
     quote! {
         #private::Function::new(#runtime, {
-            static __IDEMPOTENT_SITE: #private::Site = #private::Site::new(
-                #spec,
-                ::core::concat!(::core::file!(), ":", ::core::line!(), ":", ::core::column!()),
-            );
+            static __IDEMPOTENT_SITE: #private::Site = #private::Site::new(#spec);
             &__IDEMPOTENT_SITE
         }) #method_of #scope #fingerprint #key
     }

@@ -5,8 +5,8 @@ use quote::{ToTokens as _, quote, quote_spanned};
 use syn::{Expr, Generics, Path, ext::IdentExt as _, spanned::Spanned as _};
 
 use super::{
-    aim, behind, braced, call_with, choice, compared, fingerprint, is_constant, local, location,
-    private, said, shown_before, spec, words,
+    aim, behind, braced, call_with, choice, compared, fingerprint, import, is_constant, local,
+    location, private, said, short, shown_before, spec, words,
 };
 use crate::{
     argument::Argument,
@@ -48,7 +48,7 @@ fn write(guard: &Guard, handler: &Handler, said: &[String]) -> TokenStream {
     let shown = arguments().map(|argument| argument.shown(argument.is_named_in(said)));
     let shown: TokenStream = shown.collect();
     let [last, value, permit, call] = ["last", "value", "guard", "call"].map(local);
-    let [taken, answer] = ["taken", "answer"].map(local);
+    let [done, answer] = ["done", "answer"].map(local);
     let ty = handler.last.as_ref().map_or_else(unit, |last| last.ty.clone());
     let guarded = quote_spanned!(location(&ty)=> #private::Guarded<#ty>);
     let Output { arrow, declared: returned, .. } = &handler.output;
@@ -56,44 +56,40 @@ fn write(guard: &Guard, handler: &Handler, said: &[String]) -> TokenStream {
     let mut end = Punct::new('>', Spacing::Alone);
     end.set_span(if handler.output.is_written { returned.span() } else { ident.span() });
     let outcome = quote_spanned!(location(returned)=> #private::Outcome<#returned #end);
-    let new_call = shown_before(&shown, new_call(&private, guard, ident, &permit));
-    let or_answer = |result: TokenStream| {
+    let (import, short) = (import(&guard.common), short(Span::call_site()));
+    let new_call = shown_before(&shown, new_call(guard, ident, &permit));
+    let or_answer = |step: TokenStream| {
         quote! {
-            match #result {
-                ::core::result::Result::Ok(#taken) => #taken,
-                ::core::result::Result::Err(#answer) => return #private::answered(#answer),
+            match #step.await {
+                #short::Ok(#done) => #done,
+                #short::Err(#answer) => return #answer,
             }
         }
     };
     let is_named = handler.last.as_ref().is_some_and(|last| last.is_named_in(said));
-    let bring_in = handler.last.as_ref().map(|last| last.taken(is_named, &value));
+    let taken = handler.last.as_ref().map_or_else(|| quote!(()), |last| last.taken(is_named));
     let begin = if is_last_needed(guard, handler, said) {
-        let taken = or_answer(quote!(#private::Late::take(#value, &mut #permit).await));
+        let begun = or_answer(quote!(#short::take(#last)));
         quote! {
-            let #value = #taken;
-            #bring_in
+            let (#taken, #permit) = #begun;
             let #call = #new_call;
         }
     } else {
-        let reads_body = quote_spanned! {location(&ty)=> {
-            use #private::DoesMore as _;
-            // Or the import is of no use where the type has a constant of its own.
-            let _ = <#private::Probe<#private::Unlisted>>::READS_BODY;
-            <#private::Probe<#ty>>::READS_BODY
+        let place = location(&ty);
+        let reads_body = quote_spanned! {place=> {
+            use #short::DoesMore as _;
+            <#short::Probe<#ty>>::READS_BODY
         }};
-        let first =
-            or_answer(quote!(#private::Late::first(#value, #reads_body, &mut #permit).await));
-        let unless_recorded =
-            or_answer(quote!(#private::Late::unless_recorded(#value, &mut #call)));
-        let taken = or_answer(
-            quote!(#private::Late::take(#value, #private::Call::guard(&mut #call)).await),
-        );
-        quote! {
-            let #value = #first;
-            let mut #call = #new_call;
-            let #value = #unless_recorded;
-            let #value = #taken;
-            #bring_in
+        if let Some(spec) = plain_spec(guard, ident) {
+            let begun = or_answer(quote!(#short::begin(#last, #reads_body, #spec)));
+            quote!(let (#taken, #call) = #begun;)
+        } else {
+            let first = or_answer(quote!(#short::first(#last, #reads_body)));
+            let late = or_answer(quote!(#short::late(#value, #new_call)));
+            quote! {
+                let (#value, #permit) = #first;
+                let (#taken, #call) = #late;
+            }
         }
     };
     let run = run(guard, &call, handler, said);
@@ -101,7 +97,7 @@ fn write(guard: &Guard, handler: &Handler, said: &[String]) -> TokenStream {
         handler.body.braces,
         quote! {
             #(#inner_attrs)*
-            let (#value, mut #permit) = #private::Guarded::into_parts(#last);
+            #import
             #begin
             #run
         },
@@ -147,16 +143,10 @@ fn is_last_needed(guard: &Guard, handler: &Handler, said: &[String]) -> bool {
 
 /// Everything about this call that is known before the body runs. The expressions are evaluated
 /// here, so that a body which changes its input cannot change the key it is recorded under.
-fn new_call(private: &TokenStream, guard: &Guard, ident: &Ident, permit: &Ident) -> TokenStream {
+fn new_call(guard: &Guard, ident: &Ident, permit: &Ident) -> TokenStream {
+    let private = short(Span::call_site());
     let Guard { common, runtime, .. } = guard;
-    let optional = guard.optional.then(|| quote!(.optional()));
-    let shared = guard.shared.then(|| quote!(.shared()));
-    let record = choice(private, "record", guard.record);
-    let json =
-        matches!(common.fingerprint, Some(Compared::Json)).then(|| quote!(.fingerprint_json()));
-    let names = &guard.fingerprint_headers;
-    let fields = (!names.is_empty()).then(|| quote!(.fingerprint_headers(&[#(#names),*])));
-    let spec = spec(private, common, ident, &quote!(#optional #shared #record #json #fields));
+    let spec = own_spec(guard, ident, &TokenStream::new());
     let parts = [("runtime", runtime), ("scope", &common.scope)];
     let parts = parts
         .into_iter()
@@ -164,7 +154,7 @@ fn new_call(private: &TokenStream, guard: &Guard, ident: &Ident, permit: &Ident)
         .chain(compared(common.fingerprint.as_ref()));
     let key = match &guard.key {
         Key::Header(name) => {
-            quote!(.key_header(const { #private::HeaderName::from_static(#name) }))
+            quote!(.key_header(#name))
         }
         Key::Fingerprint => quote!(.key_fingerprint()),
         Key::Content(expr) => call_with("key_content", expr),
@@ -173,14 +163,37 @@ fn new_call(private: &TokenStream, guard: &Guard, ident: &Ident, permit: &Ident)
     quote!(#private::Call::new(#permit, const { &#spec }) #(#parts)* #key)
 }
 
+/// The options of a handler that has no expressions, its key among them.
+fn plain_spec(guard: &Guard, ident: &Ident) -> Option<TokenStream> {
+    let Key::Header(name) = &guard.key else { return None };
+    let has_expressions = options(guard).iter().any(Option::is_some);
+    (!has_expressions).then(|| {
+        let spec = own_spec(guard, ident, &quote!(.key_header(#name)));
+        quote!(const { &#spec })
+    })
+}
+
+fn own_spec(guard: &Guard, ident: &Ident, key: &TokenStream) -> TokenStream {
+    let common = &guard.common;
+    let optional = guard.optional.then(|| quote!(.optional()));
+    let shared = guard.shared.then(|| quote!(.shared()));
+    let record = choice("record", guard.record);
+    let json =
+        matches!(common.fingerprint, Some(Compared::Json)).then(|| quote!(.fingerprint_json()));
+    let names = &guard.fingerprint_headers;
+    let fields = (!names.is_empty()).then(|| quote!(.fingerprint_headers(&[#(#names),*])));
+    spec(common, ident, &quote!(#key #optional #shared #record #json #fields))
+}
+
 /// The one call that everything is handed to. It is shown where the body stands, which is what its
 /// bounds are about.
 fn run(guard: &Guard, call: &Ident, handler: &Handler, said: &[String]) -> TokenStream {
     let braces = handler.body.braces.resolved_at(Span::call_site());
-    let private = private(&guard.common, braces);
+    let private = short(braces);
     let body = body(handler, said);
-    let returned = &handler.output.nameable;
-    let reply = quote_spanned!(location(returned)=> #private::reply::<#returned>);
+    let place = location(&handler.output.nameable);
+    let there = short(place);
+    let reply = quote_spanned!(place=> #there::reply);
     let run = match guard.spawn {
         Spawn::Detached => quote_spanned!(braces=> run),
         Spawn::Inline => quote_spanned!(braces=> run_inline),
@@ -211,7 +224,9 @@ mod tests {
         );
         let is_late = |options: &TokenStream, item: &TokenStream| {
             let attribute = quote!(ttl = "24h", #options);
-            crate::guard(attribute, item).to_string().contains("unless_recorded")
+            ["late", "begin"]
+                .iter()
+                .any(|late| crate::guard(attribute.clone(), item).to_string().contains(late))
         };
         for late in [
             quote!(key = header("Idempotency-Key")),
@@ -254,7 +269,7 @@ mod tests {
             async fn handler(_: A, b: B) -> impl C {}
         );
         let expanded = crate::guard(attribute, &handler).to_string();
-        assert!(expanded.contains("renamed :: __private :: run"), "{expanded}");
+        assert!(expanded.contains("use renamed :: __private as"), "{expanded}");
         assert!(!expanded.contains("idempotent_runtime"), "{expanded}");
     }
 }

@@ -3,7 +3,6 @@
 use std::fmt;
 
 use axum::response::Response;
-use http::HeaderName;
 use serde::Serialize;
 
 use super::{
@@ -117,11 +116,8 @@ impl Call {
     }
 
     #[must_use]
-    #[allow(clippy::needless_pass_by_value)] // a constant of the generated code
-    pub fn key_header(self, name: HeaderName) -> Self {
-        self.freeze_by(|kept, scope, spec| {
-            kept.freeze(spec, scope, Some(&*kept.key_header(&name)?))
-        })
+    pub fn key_header(self, name: &'static str) -> Self {
+        self.freeze_by(|kept, scope, spec| kept.freeze(spec, scope, Some(&*kept.key_header(name)?)))
     }
 
     #[must_use]
@@ -151,7 +147,7 @@ impl Call {
         self
     }
 
-    pub fn guard(&mut self) -> &mut Guard {
+    pub(super) fn guard(&mut self) -> &mut Guard {
         &mut self.guard
     }
 

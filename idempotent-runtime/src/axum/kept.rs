@@ -7,12 +7,12 @@ use axum::{
     extract::{MatchedPath, OriginalUri, Request},
 };
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, Uri, request::Parts};
+use http::{HeaderMap, Method, Uri, request::Parts};
 
 use super::{answer::with_trailers, call::Options};
 use crate::{
     attempt::AttemptSlot,
-    http::{head::Head, headers::values, key_header::key_header, problem::Problem},
+    http::{head::Head, key_header::key_header, problem::Problem},
     idempotency::Idempotency,
     key_part::KeyEncoder,
     request_fields::Fields,
@@ -111,9 +111,12 @@ impl Kept {
     }
 
     /// The key in the field `name`.
-    pub(super) fn key_header<'a>(&'a self, name: &'a HeaderName) -> Result<Cow<'a, str>, Problem> {
+    pub(super) fn key_header<'a>(&'a self, name: &'a str) -> Result<Cow<'a, str>, Problem> {
         match &self.head {
-            RequestHead::Whole(parts) => key_header(values(&parts.headers, name)),
+            RequestHead::Whole(parts) => {
+                let fields = parts.headers.iter().filter(|(each, _)| *each == name);
+                key_header(fields.map(|(_, value)| value.as_bytes()))
+            }
             RequestHead::Left { head, .. } => key_header(head.get_all(name)),
         }
     }

@@ -22,10 +22,14 @@ use super::{
     answer::{problem_response, with_trailers},
     attempt::noting_attempts,
     call::Call,
+    guarded::Guarded,
     kept::{Guard, Kept},
     outcome::Outcome,
 };
-use crate::http::{headers::values, problem::Problem};
+use crate::{
+    http::{headers::values, problem::Problem},
+    settings::Spec,
+};
 
 /// An extractor that does nothing but read the body. The fingerprint stands for the body, so a record
 /// is answered before it: the body of a retry is not parsed again.
@@ -129,10 +133,8 @@ impl<T> DoesMore for Probe<T> {
     type Asked = T;
 }
 
-/// A type that is not on the list, for generated code that asks for one.
-pub enum Unlisted {}
-
 /// The last argument, taken or still to be taken.
+#[allow(unnameable_types)] // generated code hands it on
 pub struct Late<T>(Stage<T>);
 
 enum Stage<T> {
@@ -185,6 +187,7 @@ where
 }
 
 /// What a request is answered instead of by its handler.
+#[allow(unnameable_types)] // generated code hands it on
 pub struct Instead(Box<Response>);
 
 impl Instead {
@@ -200,45 +203,6 @@ impl Instead {
     }
 }
 
-/// An argument that is being taken: most are there at once.
-pub struct Taking<'a, T>(Stages<'a, T>);
-
-enum Stages<'a, T> {
-    Now(Option<Result<T, Instead>>),
-    Later(Extraction<'a, T>),
-}
-
-/// Nothing is pinned in place.
-impl<T> Unpin for Taking<'_, T> {}
-
-impl<T> Future for Taking<'_, T> {
-    type Output = Result<T, Instead>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.0 {
-            Stages::Now(taken) => match taken.take() {
-                Some(taken) => Poll::Ready(taken),
-                None => panic!("polled after it was over"),
-            },
-            Stages::Later(later) => later.as_mut().poll(cx),
-        }
-    }
-}
-
-/// An argument that is being taken, unless it is left for later.
-pub struct First<'a, T>(Result<Taking<'a, T>, Read<T>>);
-
-impl<T> Future for First<'_, T> {
-    type Output = Result<Late<T>, Instead>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut self.0 {
-            Ok(taking) => Pin::new(taking).poll(cx).map(|taken| taken.map(Late::taken)),
-            Err(read) => Poll::Ready(Ok(Late(Stage::Read(*read)))),
-        }
-    }
-}
-
 impl<T> Late<T> {
     pub(super) fn due(due: Box<dyn Extract<T>>) -> Self {
         Self(Stage::Due(due))
@@ -248,44 +212,30 @@ impl<T> Late<T> {
         Self(Stage::Taken(value))
     }
 
-    /// Takes it.
-    ///
-    /// # Errors
-    ///
-    /// How the extractor rejects the request.
-    pub fn take<'a>(self, guard: &'a mut Guard) -> Taking<'a, T>
-    where
-        T: 'a,
-    {
-        Taking(Stages::Now(Some(match (self.0, &mut guard.0) {
+    /// What is there, or is read of the body.
+    #[inline]
+    fn read(self, call: &mut Call) -> Result<T, Instead> {
+        match (self.0, &mut call.guard().0) {
             (Stage::Taken(value), _) => Ok(value),
             (Stage::Read(read), Some(kept)) => {
                 let (body, trailers) = kept.take_body();
                 read(body, trailers)
             }
-            (Stage::Due(due), Some(kept)) => match kept.take_request() {
-                Some(request) => return Taking(Stages::Later(due.extract(kept, request))),
-                None => Err(Instead::unreadable()),
-            },
-            (Stage::Read(_) | Stage::Due(_), None) => Err(Instead::unreadable()),
-        })))
+            // Whatever does more was taken before.
+            (Stage::Read(_) | Stage::Due(_), _) => Err(Instead::unreadable()),
+        }
     }
 
-    /// Takes it now, unless it only reads the body of this request.
-    ///
-    /// # Errors
-    ///
-    /// How the extractor rejects the request.
-    pub fn first<'a>(self, reads: Option<Reads<T>>, guard: &'a mut Guard) -> First<'a, T>
-    where
-        T: 'a,
-    {
+    /// Leaves it for later where it only reads the body of this request.
+    #[inline]
+    fn left(&mut self, reads: Option<Reads<T>>, guard: &Guard) -> bool {
         if let (Stage::Due(_), Some(reads), Some(kept)) = (&self.0, reads, &guard.0)
             && kept.headers().is_some_and(|headers| (reads.admits)(headers, &kept.body))
         {
-            return First(Err(reads.read));
+            self.0 = Stage::Read(reads.read);
+            return true;
         }
-        First(Ok(self.take(guard)))
+        false
     }
 
     /// Leaves it where it is unless there is a record.
@@ -304,9 +254,106 @@ impl<T> Late<T> {
     }
 }
 
-/// The answer of a request whose handler does not run.
-pub fn answered<R>(instead: Instead) -> Outcome<R> {
-    Outcome::answered(instead.0)
+/// A step of a request on its way to its handler: most are done at once, in no future of their own.
+#[allow(unnameable_types)] // generated code awaits it
+pub enum Step<'a, T> {
+    Now(Option<T>),
+    Later(Pin<Box<dyn Future<Output = T> + Send + 'a>>),
+}
+
+/// Nothing is pinned in place.
+impl<T> Unpin for Step<'_, T> {}
+
+impl<T> Future for Step<'_, T> {
+    type Output = T;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        match &mut *self {
+            Self::Now(done) => match done.take() {
+                Some(done) => Poll::Ready(done),
+                None => panic!("polled after it was over"),
+            },
+            Self::Later(later) => later.as_mut().poll(cx),
+        }
+    }
+}
+
+/// Where a request has come to with `T`, or the answer of one whose handler does not run.
+type Come<T, R> = Result<T, Outcome<R>>;
+
+fn instead<T, R>(instead: Instead) -> Come<T, R> {
+    Err(Outcome::answered(instead.0))
+}
+
+/// Takes an argument from its request, and goes on with `then`.
+fn taken<'a, T: 'a, C: 'a, R: 'a>(
+    value: Late<T>,
+    mut guard: Guard,
+    then: impl FnOnce(T, Guard) -> C + Send + 'a,
+) -> Step<'a, Come<C, R>> {
+    let due = match value.0 {
+        Stage::Taken(value) => return Step::Now(Some(Ok(then(value, guard)))),
+        Stage::Due(due) => due,
+        // It was left for later.
+        Stage::Read(_) => return Step::Now(Some(instead(Instead::unreadable()))),
+    };
+    // The argument itself is in no future, which need not be `Send` for it.
+    Step::Later(Box::pin(async move {
+        let Some(kept) = &mut guard.0 else { return instead(Instead::unreadable()) };
+        let Some(request) = kept.take_request() else { return instead(Instead::unreadable()) };
+        let extracted = due.extract(kept, request).await;
+        match extracted {
+            Ok(value) => Ok(then(value, guard)),
+            Err(refused) => instead(refused),
+        }
+    }))
+}
+
+/// Takes the last argument before all else, as an option speaks of it.
+pub fn take<'a, T: 'a, R: 'a>(last: Guarded<T>) -> Step<'a, Come<(T, Guard), R>> {
+    let (value, guard) = last.into_parts();
+    taken(value, guard, |value, guard| (value, guard))
+}
+
+/// Takes the last argument, unless it only reads the body of this request.
+#[inline]
+pub fn first<'a, T: 'a, R: 'a>(
+    last: Guarded<T>,
+    reads: Option<Reads<T>>,
+) -> Step<'a, Come<(Late<T>, Guard), R>> {
+    let (mut value, guard) = last.into_parts();
+    if value.left(reads, &guard) {
+        return Step::Now(Some(Ok((value, guard))));
+    }
+    taken(value, guard, |value, guard| (Late::taken(value), guard))
+}
+
+/// Takes what is left of the last argument, unless there is a record.
+#[inline]
+pub fn late<'a, T: 'a, R: 'a>(value: Late<T>, mut call: Call) -> Step<'a, Come<(T, Call), R>> {
+    Step::Now(Some(
+        match value.unless_recorded(&mut call).and_then(|value| value.read(&mut call)) {
+            Ok(value) => Ok((value, call)),
+            Err(refused) => instead(refused),
+        },
+    ))
+}
+
+/// [`first`] and [`late`], where no option has an expression: the key is in a header.
+#[inline]
+pub fn begin<'a, T: 'a, R: 'a>(
+    last: Guarded<T>,
+    reads: Option<Reads<T>>,
+    spec: &'static Spec,
+) -> Step<'a, Come<(T, Call), R>> {
+    let frozen =
+        move |guard| Call::new(guard, spec).key_header(spec.key_header.unwrap_or_default());
+    let (mut value, guard) = last.into_parts();
+    match value.left(reads, &guard) {
+        true => late(value, frozen(guard)),
+        false => taken(value, guard, move |value, guard| (value, frozen(guard))),
+    }
 }
 
 impl<T: fmt::Debug> fmt::Debug for Late<T> {
@@ -315,12 +362,6 @@ impl<T: fmt::Debug> fmt::Debug for Late<T> {
             Stage::Due(_) | Stage::Read(_) => f.write_str("Late"),
             Stage::Taken(value) => value.fmt(f),
         }
-    }
-}
-
-impl fmt::Debug for Unlisted {
-    fn fmt(&self, _: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {}
     }
 }
 
@@ -336,15 +377,9 @@ impl<T> fmt::Debug for Reads<T> {
     }
 }
 
-impl<T> fmt::Debug for Taking<'_, T> {
+impl<T> fmt::Debug for Step<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Taking")
-    }
-}
-
-impl<T> fmt::Debug for First<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("First")
+        f.write_str("Step")
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    panic::Location,
     sync::{LazyLock, Mutex, OnceLock},
 };
 
@@ -16,7 +17,9 @@ use crate::{error::Error, settings::Spec, sync::lock};
 #[derive(Debug)]
 pub struct Site {
     spec: Spec,
-    place: &'static str,
+    place: &'static Location<'static>,
+    /// The same as text, once somebody has to read it.
+    place_text: OnceLock<String>,
     /// Whether `check` has seen this site.
     is_known: OnceLock<()>,
     /// Where another function of the same name stands.
@@ -29,10 +32,12 @@ static SITES: LazyLock<Mutex<HashMap<&'static str, &'static Site>>> = LazyLock::
 
 #[allow(missing_docs, clippy::missing_docs_in_private_items)] // for generated code
 impl Site {
-    pub const fn new(spec: Spec, place: &'static str) -> Self {
+    #[track_caller]
+    pub const fn new(spec: Spec) -> Self {
         Self {
             spec,
-            place,
+            place: Location::caller(),
+            place_text: OnceLock::new(),
             is_known: OnceLock::new(),
             other: OnceLock::new(),
             implementor: OnceLock::new(),
@@ -47,13 +52,17 @@ impl Site {
         self.spec.operation.unwrap_or(self.spec.handler)
     }
 
+    fn place(&'static self) -> &'static str {
+        self.place_text.get_or_init(|| self.place.to_string())
+    }
+
     /// An error where another function has the same name.
     pub(super) fn check(&'static self) -> Result<(), Error> {
         self.is_known.get_or_init(|| self.introduce());
         match self.other.get() {
             None => Ok(()),
             Some(other) => {
-                let (operation, place) = (self.operation(), self.place);
+                let (operation, place) = (self.operation(), self.place());
                 Err(Error::OperationAmbiguous { operation, place, other })
             }
         }
@@ -83,12 +92,12 @@ impl Site {
         if !std::ptr::eq(first, self) {
             tracing::error!(
                 operation = self.spec.handler,
-                first = first.place,
-                second = self.place,
+                first = first.place(),
+                second = self.place(),
                 "two functions have one name: give each an `operation = \"…\"`"
             );
-            let _ = first.other.set(self.place);
-            let _ = self.other.set(first.place);
+            let _ = first.other.set(self.place());
+            let _ = self.other.set(first.place());
         }
     }
 }
