@@ -101,6 +101,22 @@ use self::{ctxt::Ctxt, function::Function, handler::Handler, model::Attribute, p
 /// `#[tracing::instrument]` above it opens its span around the handler's body, once for each time
 /// it runs; below it, around every request.
 ///
+/// # What differs from the function without it
+///
+/// Arguments, their drops, warnings and results are those of the bare function, but for this:
+///
+/// - It returns an `Outcome<T>`, so lints about `Result` (`clippy::missing_errors_doc`) say nothing, and
+///   its last argument is a `Guarded<T>`. `typed_post` of axum-extra asks for its path as the first
+///   argument: put another one behind it, such as `_: ()`.
+/// - What an option speaks of is taken apart before the body. Where its pattern leaves a part without a
+///   name (`Session { user, .. }`), options see the names by reference; where each part has one, by value.
+///   A name of a type that implements `Drop` (`Permit(id)`) that an option speaks of leaves the rest to be
+///   dropped before the body: bind such an argument whole.
+/// - `header(…)`, `hash(…)`, `fingerprint` and `json` are words of the attribute in the places above. A
+///   function or argument of yours of that name is `self::hash(x)`, `&json`.
+/// - A body that starts with items stands in a block of its own. Two names of one text that a macro gave
+///   different meanings are one name.
+///
 #[proc_macro_attribute]
 pub fn idempotent(
     attribute: proc_macro::TokenStream,
@@ -188,14 +204,17 @@ fn guard(attribute: TokenStream, item: &TokenStream) -> TokenStream {
 /// | `crate = some::path` | Where `idempotent-runtime` is found under another name. | `::idempotent_runtime` |
 ///
 /// **Renaming or moving a function forgets its keys** unless `operation` is set. Two methods of one
-/// name in one module have to set it: both are refused as soon as both were called. A generic function
+/// name in one module have to set it: both are refused as soon as both were called. So does a method that
+/// a trait provides, which is one function for all types that have it: a second type is refused. Name it,
+/// and put into `key` or `scope` what tells the types apart. A generic function
 /// is one operation for all of its types: `handle::<Charge>` and `handle::<Refund>` with the key 7 are
 /// one, unless something that tells them apart is in `key` or `scope`.
 ///
 /// # Expressions
 ///
 /// `key`, `scope`, `fingerprint` and `runtime` take any expression over the function's arguments. It is
-/// evaluated before the body, and its value is only borrowed, of a tuple each element.
+/// evaluated before the body, and its value is only borrowed, of a tuple each element. `hash(…)` is a word
+/// of the attribute: a function of yours of that name is `self::hash(x)`.
 ///
 /// # Content keys
 ///
