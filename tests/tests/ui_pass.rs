@@ -76,6 +76,7 @@ cases! {
     return_nothing = "../ui/pass/return_nothing.rs";
     return_question_mark = "../ui/pass/return_question_mark.rs";
     router_answers = "../ui/pass/router_answers.rs";
+    shapes = "../ui/pass/shapes.rs";
     spawn_false = "../ui/pass/spawn_false.rs";
     unit_test_direct = "../ui/pass/unit_test_direct.rs";
     utoipa_path = "../ui/pass/utoipa_path.rs";
