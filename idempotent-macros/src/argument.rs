@@ -170,10 +170,34 @@ fn is_ignored(name: &Ident) -> bool {
     name.to_string().starts_with('_')
 }
 
-/// Notes names that two arguments have: they would shadow each other silently.
+/// A part of a pattern that some values do not have, as far as a pattern shows that.
+fn refutable(pat: &Pat) -> Option<&Pat> {
+    let never_alone = |path: &syn::Path| path.is_ident("Some") || path.is_ident("None");
+    match pat {
+        Pat::Lit(_) | Pat::Range(_) => Some(pat),
+        Pat::Ident(binding) if binding.ident == "None" => Some(pat),
+        Pat::Path(path) if never_alone(&path.path) => Some(pat),
+        Pat::TupleStruct(tuple) if never_alone(&tuple.path) => Some(pat),
+        Pat::Ident(PatIdent { subpat: Some((_, pat)), .. }) => refutable(pat),
+        Pat::Paren(paren) => refutable(&paren.pat),
+        Pat::Slice(slice) => slice.elems.iter().find_map(refutable),
+        Pat::Struct(fields) => fields.fields.iter().find_map(|field| refutable(&field.pat)),
+        Pat::Tuple(tuple) => tuple.elems.iter().find_map(refutable),
+        Pat::TupleStruct(tuple) => tuple.elems.iter().find_map(refutable),
+        _ => None,
+    }
+}
+
+/// Notes patterns that do not fit every value, and names that two arguments have: they would shadow each
+/// other silently.
 pub(crate) fn check_names<'a>(ctxt: &mut Ctxt, arguments: impl Iterator<Item = &'a Argument>) {
     let mut seen = Vec::<&Ident>::new();
     for argument in arguments.filter(|argument| argument.cfgs.is_empty()) {
+        if let Some(part) = refutable(&argument.pat) {
+            let message =
+                "this does not fit every value: take the argument whole, and `match` in the body";
+            ctxt.error_at(part, message);
+        }
         for name in argument.names() {
             if seen.contains(&name) {
                 let message =

@@ -183,45 +183,45 @@ macro_rules! shapes {
     };
 }
 shapes! {
-    plain: [one]: One = one(), key one.0.0 => ();
+    plain: [one]: One = one(), key one.0.0 => yield_now().await;
     plain_moved: [one]: One = one(), key one.0.0 => drop(one);
     plain_part_moved: [pair]: Pair = pair(), key pair.id => drop(pair.left);
     plain_mutable: [mut one]: One = one(), key one.0.0 => drop(std::mem::replace(&mut one, One(Noted("other"))));
-    plain_unused: [_one]: One = one(), key 7 => ();
+    plain_unused: [_one]: One = one(), key 7 => yield_now().await;
     plain_unused_used: [_one]: One = one(), key _one.0.0 => drop(_one);
-    ignored: [_]: One = one(), key 7 => ();
-    ignored_inside: [One(_)]: One = one(), key 7 => ();
-    ignored_fields: [Pair { left: _, right: _, id: _ }]: Pair = pair(), key 7 => ();
-    ignored_rest: [Pair { .. }]: Pair = pair(), key 7 => ();
-    taken_apart: [Two(a, b)]: Two = two(), key (a.0, b.0) => ();
+    ignored: [_]: One = one(), key 7 => yield_now().await;
+    ignored_inside: [One(_)]: One = one(), key 7 => yield_now().await;
+    ignored_fields: [Pair { left: _, right: _, id: _ }]: Pair = pair(), key 7 => yield_now().await;
+    ignored_rest: [Pair { .. }]: Pair = pair(), key 7 => yield_now().await;
+    taken_apart: [Two(a, b)]: Two = two(), key (a.0, b.0) => yield_now().await;
     taken_apart_moved: [Two(a, b)]: Two = two(), key (a.0, b.0) => drop(a);
     taken_apart_mutable: [Two(mut a, b)]: Two = two(), key (a.0, b.0) => drop(std::mem::replace(&mut a, Noted("other")));
-    taken_apart_ignored: [Two(a, _)]: Two = two(), key a.0 => ();
+    taken_apart_ignored: [Two(a, _)]: Two = two(), key a.0 => yield_now().await;
     taken_apart_unused: [Two(_a, b)]: Two = two(), key b.0 => drop(b);
     fields: [Pair { left, right, id }]: Pair = pair(), key id => drop(right);
     fields_renamed: [Pair { left: l, right: r, id: _ }]: Pair = pair(), key (l.0, r.0) => drop(l);
-    fields_rest: [Pair { left, .. }]: Pair = pair(), key left.0 => ();
-    fields_copied: [Pair { id, .. }]: Pair = pair(), key id => ();
-    fields_of_sealed: [Sealed { id, .. }]: Sealed = sealed(), key id => ();
-    ignored_sealed: [Sealed { part: _, id: _ }]: Sealed = sealed(), key 7 => ();
+    fields_rest: [Pair { left, .. }]: Pair = pair(), key left.0 => yield_now().await;
+    fields_copied: [Pair { id, .. }]: Pair = pair(), key id => yield_now().await;
+    fields_of_sealed: [Sealed { id, .. }]: Sealed = sealed(), key id => yield_now().await;
+    ignored_sealed: [Sealed { part: _, id: _ }]: Sealed = sealed(), key 7 => yield_now().await;
     nested_parts: [Nested { one: One(inner), pair: Pair { left, .. } }]: Nested = nested(),
         key (inner.0, left.0) => drop(left);
     whole_and_part: [all @ Pair { id, .. }]: Pair = pair(), key (all.id, id) => drop(all);
-    by_reference: [Pair { ref left, ref right, .. }]: Pair = pair(), key (left.0, right.0) => ();
+    by_reference: [Pair { ref left, ref right, .. }]: Pair = pair(), key (left.0, right.0) => yield_now().await;
     by_mutable_reference: [Two(ref mut a, _)]: Two = two(), key a.0 => a.0 = "changed";
     array: [[a, b, c]]: [Noted; 3] = three(), key (a.0, b.0, c.0) => drop(b);
-    array_ignored: [[_, b, _]]: [Noted; 3] = three(), key b.0 => ();
+    array_ignored: [[_, b, _]]: [Noted; 3] = three(), key b.0 => yield_now().await;
     array_rest: [[a, ..]]: [Noted; 3] = three(), key a.0 => drop(a);
     tuple: [(a, (b, _))]: (Noted, (Noted, Noted)) = (Noted("0"), (Noted("1"), Noted("2"))),
         key (a.0, b.0) => drop(b);
     either: [(Either::A(inner) | Either::B(inner))]: Either = Either::B(Noted("b")),
-        key inner.0 => ();
+        key inner.0 => yield_now().await;
     either_ignored: [(Either::A(_) | Either::B(_))]: Either = Either::A(Noted("a")),
-        key 7 => ();
+        key 7 => yield_now().await;
     parenthesised: [(one)]: One = one(), key one.0.0 => drop(one);
-    unit: [()]: () = (), key 7 => ();
+    unit: [()]: () = (), key 7 => yield_now().await;
     boxed: [one]: Box<One> = Box::new(one()), key one.0.0 => drop(one);
     option: [one]: Option<One> = Some(one()), key one.as_ref().map(|one| one.0.0) => drop(one);
-    closure: [get]: impl Fn() -> u64 + Send + 'static = || 7, key get() => ();
+    closure: [get]: impl Fn() -> u64 + Send + 'static = || 7, key get() => yield_now().await;
     raw_name: [r#type]: One = one(), key r#type.0.0 => drop(r#type);
 }
