@@ -1,5 +1,6 @@
-//! Shapes of arguments, each as an argument of four functions with one body: bare, a handler in a task of its
-//! own, one in its caller's task, and a guarded function. What each drops, and when, is compared.
+//! Shapes of arguments, each in functions with one body: bare, a handler in a task of its own and one in its
+//! caller's task, a guarded function, the last argument of a handler, and each of these with an option that
+//! speaks of it. What each drops, and when, is compared.
 #![forbid(unsafe_code)]
 #![allow(
     dead_code,
@@ -140,6 +141,61 @@ macro_rules! shapes {
                 Ok(())
             })*
         }
+        mod handlers_named {
+            use super::*;
+            $(#[idempotent(key = (first.0, $key))]
+            pub(super) async fn $name(first: Noted, $($pat)*: $ty, _: Noted, last: Noted) {
+                let inside = Noted("body");
+                yield_now().await;
+                $body;
+                yield_now().await;
+                drop(last);
+            })*
+        }
+        mod inline_named {
+            use super::*;
+            $(#[idempotent(key = (first.0, $key), spawn = false)]
+            pub(super) async fn $name(first: Noted, $($pat)*: $ty, _: Noted, last: Noted) {
+                let inside = Noted("body");
+                yield_now().await;
+                $body;
+                yield_now().await;
+                drop(last);
+            })*
+        }
+        mod bare_last {
+            use super::*;
+            $(pub(super) async fn $name(_: Noted, first: Noted, $($pat)*: $ty) {
+                let inside = Noted("body");
+                yield_now().await;
+                $body;
+                yield_now().await;
+                drop(first);
+            })*
+        }
+        /// It is the last argument, which carries the guard.
+        mod last {
+            use super::*;
+            $(#[idempotent(key = header("Idempotency-Key"))]
+            pub(super) async fn $name(_: Noted, first: Noted, $($pat)*: $ty) {
+                let inside = Noted("body");
+                yield_now().await;
+                $body;
+                yield_now().await;
+                drop(first);
+            })*
+        }
+        mod last_named {
+            use super::*;
+            $(#[idempotent(key = (first.0, $key))]
+            pub(super) async fn $name(_: Noted, first: Noted, $($pat)*: $ty) {
+                let inside = Noted("body");
+                yield_now().await;
+                $body;
+                yield_now().await;
+                drop(first);
+            })*
+        }
         /// An option speaks of the argument too.
         mod named {
             use super::*;
@@ -172,6 +228,12 @@ macro_rules! shapes {
             let (first, ignored, last) = noted();
             inline::$name(first, $make, ignored, Guarded::unguarded(last)).await.direct();
             assert_eq!(dropped(), expected, "a handler in its caller's task");
+            let (first, ignored, last) = noted();
+            handlers_named::$name(first, $make, ignored, Guarded::unguarded(last)).await.direct();
+            assert_eq!(dropped(), expected, "a handler with an option");
+            let (first, ignored, last) = noted();
+            inline_named::$name(first, $make, ignored, Guarded::unguarded(last)).await.direct();
+            assert_eq!(dropped(), expected, "the same in its caller's task");
             let runtime = Idempotency::new(MemoryStore::new());
             let (first, ignored, last) = noted();
             functions::$name(&runtime, first, $make, ignored, last).await.unwrap();
@@ -179,6 +241,17 @@ macro_rules! shapes {
             let (first, ignored, last) = noted();
             named::$name(&runtime, first, $make, ignored, last).await.unwrap();
             assert_eq!(dropped(), expected, "a function with an option");
+
+            let two = || (Noted("ignored"), Noted("first"));
+            let (ignored, first) = two();
+            bare_last::$name(ignored, first, $make).await;
+            let expected = dropped();
+            let (ignored, first) = two();
+            last::$name(ignored, first, Guarded::unguarded($make)).await.direct();
+            assert_eq!(dropped(), expected, "as the last argument");
+            let (ignored, first) = two();
+            last_named::$name(ignored, first, Guarded::unguarded($make)).await.direct();
+            assert_eq!(dropped(), expected, "as the last argument, with an option");
         })*
     };
 }
